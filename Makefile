@@ -1,0 +1,77 @@
+# `make demo` and `make test` set up everything they need themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LAUNCHER := src/tiffin/tiffin-launch
+LAUNCHER_SOURCES := meson.build meson.options src/tiffin/_version.py src/tiffin/runtime/ops.py $(wildcard src/launcher/*)
+XDIST ?= 2
+
+.PHONY: help demo test setup lint format unit integration bench peers fuzz sanitize clean
+
+help:
+	@echo "make demo         set up what is missing, then run real containers"
+	@echo "make test         set up what is missing, then lint, type check and run every test"
+	@echo "make setup        only set up: Debian packages (as root), $(VENV), the launcher, Tiffin as an editable install"
+	@echo "make lint         ruff and mypy"
+	@echo "make unit         the tests that need no root"
+	@echo "make integration  the tests that run containers (root)"
+	@echo "make bench        figures beside the installed ones of docker.io, podman, crun and bubblewrap"
+	@echo "make peers        install those packages"
+	@echo "make fuzz         feed the launcher's plan reader nonsense for a minute (clang)"
+	@echo "make clean        remove what was built; refuses while containers of the demo run"
+
+# Each stamp stands for one step, so that a second run costs nothing.
+$(VENV)/python: scripts/setup-system
+	scripts/setup-system build
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/installed: $(VENV)/python pyproject.toml hatch_build.py scripts/tiffin src/tiffin/_version.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@ $(LAUNCHER)
+
+$(VENV)/development: $(VENV)/installed pyproject.toml
+	scripts/setup-system test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(LAUNCHER)
+
+# The editable install made the launcher once; after an edit only the C program is built again.
+$(LAUNCHER): $(LAUNCHER_SOURCES) | $(VENV)/development
+	test -d build/launcher || PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup build/launcher >build/launcher.log
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson compile --quiet -C build/launcher tiffin-launch
+	cp build/launcher/src/launcher/tiffin-launch $@.new && mv $@.new $@
+
+setup: $(VENV)/development $(LAUNCHER)
+
+demo: $(VENV)/installed
+	scripts/setup-system demo
+	scripts/demo
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy hatch_build.py benchmarks/bench.py
+
+format: setup
+	$(BIN)/ruff format .
+
+unit: setup
+	$(BIN)/pytest -n $(XDIST) tests/unit
+
+integration: setup
+	$(BIN)/pytest -n $(XDIST) tests/integration
+
+test: lint
+	$(BIN)/pytest -n $(XDIST) tests
+
+bench: setup
+	$(BIN)/python benchmarks/bench.py $(if $(WRITE),--write docs/PERFORMANCE.md)
+
+peers:
+	scripts/setup-system bench
+
+clean:
+	scripts/demo --clean
+	rm -rf $(VENV) build dist $(LAUNCHER) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

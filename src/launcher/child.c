@@ -1,0 +1,102 @@
+#include "child.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "kernel.h"
+
+typedef int operation(struct child *child, const struct op *op);
+
+/* Operations without an entry are the parent's. */
+static operation *const operations[MAX_OP_CODE + 1] = {
+    [OP_CGROUP_TASKS] = op_cgroup_tasks,
+    [OP_UNSHARE] = op_unshare,
+    [OP_PROPAGATION] = op_propagation,
+    [OP_MOUNT] = op_mount,
+    [OP_ROOT] = op_root,
+    [OP_MOUNT_IN] = op_mount_in,
+    [OP_BIND_IN] = op_bind_in,
+    [OP_MKDIR_IN] = op_mkdir_in,
+    [OP_MKNOD_IN] = op_mknod_in,
+    [OP_SYMLINK_IN] = op_symlink_in,
+    [OP_MASK_IN] = op_mask_in,
+    [OP_READONLY_IN] = op_readonly_in,
+    [OP_SYSCTL] = op_sysctl,
+    [OP_CONSOLE] = op_console,
+    [OP_ROOT_READONLY] = op_root_readonly,
+    [OP_PIVOT] = op_pivot,
+    [OP_LOOPBACK] = op_loopback,
+    [OP_HOSTNAME] = op_hostname,
+    [OP_DOMAINNAME] = op_domainname,
+    [OP_RLIMIT] = op_rlimit,
+    [OP_OOM_SCORE_ADJ] = op_oom_score_adj,
+    [OP_UMASK] = op_umask,
+    [OP_CHDIR] = op_chdir,
+    [OP_LSM_EXEC] = op_lsm_exec,
+    [OP_NO_NEW_PRIVS] = op_no_new_privs,
+    [OP_SECCOMP] = op_seccomp,
+    [OP_CREDS] = op_creds,
+    [OP_CAPS] = op_caps,
+    [OP_INIT] = op_init,
+    [OP_EXEC] = op_exec,
+};
+
+/* What the parent ignores or blocks, and what the engine did, is not the container's. */
+static void reset_signals(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    for (int number = 1; number < NSIG; number++)
+        sigaction(number, &action, NULL); /* SIGKILL and SIGSTOP refuse, and need no reset */
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int set_up(struct child *child)
+{
+    /* While we hold the launcher's privileges nobody inside may trace us or look through our descriptors. */
+    CHECK(child->failure, prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl", "dumpable");
+    /* The container must not outlive its monitor, which owns its output and tells its end. */
+    if (child->role == ROLE_LAUNCH)
+        CHECK(child->failure, prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "prctl", "pdeathsig");
+    reset_signals();
+    CHECK(child->failure, setsid(), "setsid", NULL);
+    for (int fd = 0; fd < 3; fd++)
+        if (child->stdio[fd] >= 0)
+            CHECK(child->failure, dup2(child->stdio[fd], fd), "dup2", "stdio");
+    umask(0);
+    if (child->cgroup_procs >= 0)
+        CHECK(child->failure, RETRY(write(child->cgroup_procs, "0", 1)), "join", "the cgroup");
+    if (child->role == ROLE_EXEC)
+        return own_null_device(child);
+    return 0;
+}
+
+_Noreturn void child_main(struct child *child)
+{
+    child->failure->op = -1;
+    int result = set_up(child);
+    struct cursor cursor = plan_begin(child->plan);
+    struct op op;
+    while (result == 0 && plan_next(&cursor, &op)) {
+        child->failure->op = op.index;
+        if (operations[op.code])
+            result = operations[op.code](child, &op);
+    }
+    struct message message = {.kind = MESSAGE_ERROR, .failure = *child->failure};
+    if (write(child->channel, &message, sizeof message) < 0)
+        _exit(126);
+    _exit(125);
+}
+
+int child_handshake(struct child *child)
+{
+    struct message message = {.kind = MESSAGE_READY};
+    char go;
+    CHECK(child->failure, RETRY(write(child->channel, &message, sizeof message)), "write", "the parent");
+    /* An end here means that the parent is gone, in the moment before it could take us along. */
+    if (RETRY(read(child->channel, &go, 1)) != 1)
+        _exit(125);
+    return 0;
+}

@@ -1,0 +1,76 @@
+/* The child: the process that becomes the container's first, or an exec's. */
+#ifndef TIFFIN_CHILD_H
+#define TIFFIN_CHILD_H
+
+#include "plan.h"
+
+/* What the child and its parent say to each other over a SOCK_SEQPACKET pair. Its end means: exec succeeded. */
+enum message_kind { MESSAGE_READY = 1, MESSAGE_ERROR, MESSAGE_CONSOLE };
+
+struct message {
+    int kind;
+    struct failure failure;
+};
+
+struct child {
+    const struct plan *plan;
+    enum role role;
+    int channel;
+    int stdio[3];              /* pipe ends to become 0-2; -1 leaves the inherited one */
+    int tasks[MAX_TASKS_FILES]; /* opened before any namespace was entered */
+    int tasks_index;
+    int cgroup_procs;          /* where clone3 could not put us, or -1 */
+    uint64_t namespaces;       /* to enter before anything else (role exec) */
+    uint64_t rows, columns;
+    int root;
+    int null;                  /* a masked path's cover for files, once needed */
+    uid_t uid;
+    bool umask_set;
+    bool console;
+    struct failure *failure;
+};
+
+_Noreturn void child_main(struct child *child);
+
+/* Wait until the parent has written the state and lets the program run. */
+int child_handshake(struct child *child);
+
+/* The operations, by file. Each returns 0, or -1 with child->failure filled in. */
+int op_propagation(struct child *child, const struct op *op);
+int op_mount(struct child *child, const struct op *op);
+int op_root(struct child *child, const struct op *op);
+int op_mount_in(struct child *child, const struct op *op);
+int op_bind_in(struct child *child, const struct op *op);
+int op_root_readonly(struct child *child, const struct op *op);
+int op_pivot(struct child *child, const struct op *op);
+int op_mask_in(struct child *child, const struct op *op);
+int op_readonly_in(struct child *child, const struct op *op);
+
+int op_mkdir_in(struct child *child, const struct op *op);
+int op_mknod_in(struct child *child, const struct op *op);
+int op_symlink_in(struct child *child, const struct op *op);
+int op_sysctl(struct child *child, const struct op *op);
+
+int op_console(struct child *child, const struct op *op);
+int own_null_device(struct child *child);
+
+int op_cgroup_tasks(struct child *child, const struct op *op);
+int op_unshare(struct child *child, const struct op *op);
+int op_loopback(struct child *child, const struct op *op);
+int op_hostname(struct child *child, const struct op *op);
+int op_domainname(struct child *child, const struct op *op);
+int op_chdir(struct child *child, const struct op *op);
+int op_umask(struct child *child, const struct op *op);
+
+int op_rlimit(struct child *child, const struct op *op);
+int op_oom_score_adj(struct child *child, const struct op *op);
+int op_lsm_exec(struct child *child, const struct op *op);
+int op_no_new_privs(struct child *child, const struct op *op);
+int op_seccomp(struct child *child, const struct op *op);
+int op_creds(struct child *child, const struct op *op);
+int op_caps(struct child *child, const struct op *op);
+
+int op_init(struct child *child, const struct op *op);
+int op_exec(struct child *child, const struct op *op);
+
+#endif

@@ -1,0 +1,89 @@
+/* The last step: find the program and become it. */
+#include "base.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "child.h"
+#include "kernel.h"
+
+static const char default_path[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+static const char *find_path(char *const *environment)
+{
+    for (; *environment; environment++)
+        if (strncmp(*environment, "PATH=", 5) == 0)
+            return *environment + 5;
+    return default_path;
+}
+
+/* Try each directory of PATH, as execvp does: a file that may not be executed is remembered while others are tried. */
+static void exec_in_path(const char *name, char *const *arguments, char *const *environment)
+{
+    bool refused = false;
+    const char *path = find_path(environment);
+    for (;;) {
+        size_t size = strcspn(path, ":");
+        char file[PATH_MAX];
+        struct text text = text_in(file, sizeof file);
+        for (size_t i = 0; i < size; i++)
+            text_char(&text, path[i]);
+        if (size)
+            text_char(&text, '/');
+        text_str(&text, name);
+        if (text.at < text.end) {
+            execve(file, arguments, environment);
+            if (errno == EACCES)
+                refused = true;
+            else if (errno != ENOENT && errno != ENOTDIR)
+                return;
+        }
+        if (!path[size])
+            break;
+        path += size + 1;
+    }
+    errno = refused ? EACCES : ENOENT;
+}
+
+/* Nothing but 0-2 may reach the program. All our descriptors are close-on-exec; this covers any that are not ours. */
+static void close_on_exec_above_stdio(void)
+{
+    if (sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
+        return;
+    for (int fd = 3; fd < 1024; fd++)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+static char **string_array(struct child *child, const struct field *list)
+{
+    size_t size = ((size_t)list->size + 1) * sizeof(char *);
+    char **array = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (array == MAP_FAILED) {
+        failed(child->failure, "mmap", NULL);
+        return NULL;
+    }
+    field_strings(list, array);
+    return array;
+}
+
+int op_exec(struct child *child, const struct op *op)
+{
+    const char *name = op->field[0].bytes;
+    char **arguments = string_array(child, &op->field[1]);
+    char **environment = string_array(child, &op->field[2]);
+    if (!arguments || !environment)
+        return -1;
+    if (!child->umask_set)
+        umask(022);
+    close_on_exec_above_stdio();
+    if (child_handshake(child) < 0)
+        return -1;
+    if (strchr(name, '/'))
+        execve(name, arguments, environment);
+    else if (*name)
+        exec_in_path(name, arguments, environment);
+    else
+        errno = ENOENT;
+    return failed(child->failure, "exec", name);
+}

@@ -1,0 +1,317 @@
+/* Role launch: from the plan to a running container with its monitor. */
+#include "base.h"
+
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+
+#include "cgroup.h"
+#include "kernel.h"
+#include "monitor.h"
+#include "roles.h"
+#include "spawn.h"
+#include "wire.h"
+
+#ifndef TIOCGPTPEER
+#define TIOCGPTPEER _IO('T', 0x41)
+#endif
+
+struct launch {
+    struct plan plan;
+    struct spawn spawn;
+    struct child child;
+    struct failure failure;
+    struct monitor *monitor;
+    struct field on_exit;
+    struct op device;
+    int run_dir_op, log_op;
+    int child_ends[3];
+    int channel;
+};
+
+static void note_op(struct launch *launch, const struct op *op)
+{
+    struct monitor *monitor = launch->monitor;
+    const struct field *field = op->field;
+    switch (op->code) {
+    case OP_RUN_DIR:
+        monitor->options.run_dir = field[0].bytes;
+        launch->run_dir_op = op->index;
+        break;
+    case OP_EXIT_FILE:
+        monitor->options.exit_file = field[0].bytes;
+        break;
+    case OP_LOG:
+        monitor->log.path = field[0].bytes;
+        monitor->log.limit = field[1].number;
+        monitor->log.files = field[2].number;
+        launch->log_op = op->index;
+        break;
+    case OP_STDIO:
+        monitor->options.tty = field[0].number & STDIO_TTY;
+        monitor->options.open_stdin = field[0].number & STDIO_OPEN_STDIN;
+        break;
+    case OP_TTY_SIZE:
+        launch->child.rows = field[0].number;
+        launch->child.columns = field[1].number;
+        break;
+    case OP_CGROUP_REMOVE:
+        monitor->options.remove[monitor->options.remove_count++] = field[0].bytes;
+        break;
+    case OP_OOM_FILE:
+        monitor->options.oom_file = field[0].bytes;
+        break;
+    case OP_ON_EXIT:
+        launch->on_exit = field[0];
+        break;
+    case OP_DEVICE_BPF:
+        launch->device = *op;
+        break;
+    default:
+        spawn_note(&launch->spawn, op);
+    }
+}
+
+static void note_plan(struct launch *launch)
+{
+    struct cursor cursor = plan_begin(&launch->plan);
+    struct op op;
+    while (plan_next(&cursor, &op))
+        note_op(launch, &op);
+    launch->monitor->options.shared_pids = !(launch->spawn.clone_flags & CLONE_NEWPID);
+}
+
+static size_t copied_size(const char *string)
+{
+    return string ? strlen(string) + 1 : 0;
+}
+
+static const char *copy(char **room, const char *string)
+{
+    if (!string)
+        return NULL;
+    size_t size = copied_size(string);
+    char *start = memcpy(*room, string, size);
+    *room += size;
+    return start;
+}
+
+/* Copy what the monitor keeps to pages of its own and give the plan's back: a seccomp program alone is 4 pages. */
+static int keep_options(struct launch *launch)
+{
+    struct options *options = &launch->monitor->options;
+    char *arguments[257] = {NULL};
+    if (launch->on_exit.size)
+        field_strings(&launch->on_exit, arguments);
+    size_t size = copied_size(options->exit_file) + copied_size(options->oom_file) +
+                  copied_size(launch->monitor->log.path) + (launch->on_exit.size + 1) * sizeof(char *);
+    for (int i = 0; i < options->remove_count; i++)
+        size += copied_size(options->remove[i]);
+    for (char **argument = arguments; *argument; argument++)
+        size += copied_size(*argument);
+    char *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED)
+        return failed(&launch->failure, "mmap", NULL);
+    char **array = (char **)(void *)room;
+    room += (launch->on_exit.size + 1) * sizeof(char *);
+    for (uint32_t i = 0; i < launch->on_exit.size; i++)
+        array[i] = (char *)(uintptr_t)copy(&room, arguments[i]);
+    options->on_exit = launch->on_exit.size ? array : NULL;
+    options->run_dir = NULL;
+    options->exit_file = copy(&room, options->exit_file);
+    options->oom_file = copy(&room, options->oom_file);
+    launch->monitor->log.path = copy(&room, launch->monitor->log.path);
+    for (int i = 0; i < options->remove_count; i++)
+        options->remove[i] = copy(&room, options->remove[i]);
+    plan_free(&launch->plan);
+    return 0;
+}
+
+/* Away from the engine's session, directory, terminal and signals. */
+static int detach(struct launch *launch)
+{
+    CHECK(&launch->failure, setsid(), "setsid", NULL);
+    CHECK(&launch->failure, chdir("/"), "chdir", "/");
+    AUTO_CLOSE int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    CHECK(&launch->failure, null, "open", "/dev/null");
+    for (int fd = 0; fd < 3; fd++)
+        CHECK(&launch->failure, dup2(null, fd), "dup2", "/dev/null");
+    struct sigaction action = {.sa_handler = SIG_IGN};
+    for (int number = 1; number < NSIG; number++)
+        if (number != SIGCHLD && number != SIGSEGV && number != SIGBUS && number != SIGABRT && number != SIGILL &&
+            number != SIGFPE)
+            sigaction(number, &action, NULL);
+    action.sa_handler = SIG_DFL;
+    sigaction(SIGCHLD, &action, NULL);
+    sigset_t ended;
+    sigemptyset(&ended);
+    sigaddset(&ended, SIGCHLD);
+    sigprocmask(SIG_SETMASK, &ended, NULL);
+    launch->monitor->signals = signalfd(-1, &ended, SFD_CLOEXEC | SFD_NONBLOCK);
+    CHECK(&launch->failure, launch->monitor->signals, "signalfd", NULL);
+    prctl(PR_SET_NAME, "tiffin-monitor", 0, 0, 0);
+    return 0;
+}
+
+/* A pipe for each stream; a terminal's comes from the child instead. Ours are non-blocking, the container's not. */
+static int make_pipes(struct launch *launch)
+{
+    struct monitor *monitor = launch->monitor;
+    if (monitor->options.tty)
+        return 0;
+    for (int i = 0; i < 3; i++) {
+        int ends[2];
+        if (i == 0 && !monitor->options.open_stdin)
+            continue;
+        CHECK(&launch->failure, pipe2(ends, O_CLOEXEC), "pipe2", NULL);
+        int ours = i == 0 ? ends[1] : ends[0];
+        launch->child_ends[i] = i == 0 ? ends[0] : ends[1];
+        CHECK(&launch->failure, fcntl(ours, F_SETFL, O_NONBLOCK), "fcntl", NULL);
+        if (i == 0)
+            monitor->stdin_fd = ours;
+        else
+            monitor->streams[i - 1].fd = ours;
+    }
+    return 0;
+}
+
+static int start_child(struct launch *launch)
+{
+    struct monitor *monitor = launch->monitor;
+    if (launch->device.code) {
+        const struct field *field = launch->device.field;
+        launch->failure.op = launch->device.index;
+        CHECK(&launch->failure, cgroup_attach_device_program(field[0].bytes, field[1].bytes, field[1].size), "bpf",
+              field[0].bytes);
+    }
+    launch->failure.op = -1;
+    if (make_pipes(launch) < 0)
+        return -1;
+    memcpy(launch->child.stdio, launch->child_ends, sizeof launch->child_ends);
+    const int ours[] = {STATUS_FD,           OWNER_IN_FD,          OWNER_OUT_FD,    monitor->streams[0].fd,
+                        monitor->streams[1].fd, monitor->stdin_fd, monitor->signals};
+    monitor->child = spawn_child(&launch->spawn, &launch->child, &launch->channel, ours, COUNT(ours), &launch->failure);
+    for (int i = 0; i < 3; i++)
+        close_fd(&launch->child_ends[i]);
+    return monitor->child > 0 ? 0 : -1;
+}
+
+/* While the child mounts, on the other processor: everything that others will look for. */
+static int prepare_monitor(struct launch *launch)
+{
+    struct monitor *monitor = launch->monitor;
+    const char *run_dir = monitor->options.run_dir;
+    launch->failure.op = launch->run_dir_op;
+    monitor->run_dir = open(run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    CHECK(&launch->failure, monitor->run_dir, "open", run_dir);
+    monitor->listener = state_listen(monitor->run_dir);
+    CHECK(&launch->failure, monitor->listener, "listen", run_dir);
+    launch->failure.op = launch->log_op;
+    if (monitor->log.path)
+        CHECK(&launch->failure, log_open(&monitor->log), "open", monitor->log.path);
+    launch->failure.op = -1;
+    if (fcntl(OWNER_IN_FD, F_SETFD, FD_CLOEXEC) < 0 || fcntl(OWNER_OUT_FD, F_SETFD, FD_CLOEXEC) < 0)
+        return 0;
+    monitor->clients = client_new(OWNER_IN_FD, OWNER_OUT_FD, true);
+    REQUIRE(&launch->failure, monitor->clients, ENOMEM, "mmap", "the owner's buffer");
+    monitor->client_count = 1;
+    return 0;
+}
+
+static int take_console(struct launch *launch, int master)
+{
+    struct monitor *monitor = launch->monitor;
+    CHECK(&launch->failure, fcntl(master, F_SETFL, O_RDWR | O_NONBLOCK), "fcntl", "the terminal");
+    monitor->streams[0].fd = monitor->stdin_fd = master;
+    /* Without this one, reading would fail while the program has its terminal closed. */
+    monitor->slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    return 0;
+}
+
+static int await_exec(struct launch *launch, uint64_t *ticks)
+{
+    struct monitor *monitor = launch->monitor;
+    struct handshake handshake = {.console = -1};
+    int step;
+    while ((step = handshake_step(launch->channel, &handshake, &launch->failure)) > 0) {
+        if (handshake.console >= 0 && monitor->stdin_fd < 0 && take_console(launch, handshake.console) < 0)
+            return -1;
+        if (!handshake.ready)
+            continue;
+        AUTO_CLOSE int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        *ticks = proc < 0 ? 0 : start_ticks(proc, monitor->child);
+        monitor->started_ns = clock_ns(CLOCK_REALTIME);
+        launch->failure.op = launch->run_dir_op;
+        CHECK(&launch->failure, state_write_running(monitor->run_dir, monitor->child, *ticks, monitor->started_ns),
+              "write", "the status file");
+        CHECK(&launch->failure, handshake_release(launch->channel), "release", "the program");
+    }
+    if (step < 0)
+        return -1;
+    if (handshake.ready)
+        return 0;
+    int status = 0;
+    kill(monitor->child, SIGKILL);
+    RETRY(waitpid(monitor->child, &status, 0));
+    monitor->child = -1;
+    const char *oom_file = monitor->options.oom_file;
+    describe_death(status, oom_file && cgroup_saw_oom(oom_file), &launch->failure);
+    return -1;
+}
+
+/* Clean up first, then tell: the engine finds nothing left. */
+static _Noreturn void give_up(struct launch *launch)
+{
+    struct monitor *monitor = launch->monitor;
+    if (monitor->child > 0) {
+        kill(monitor->child, SIGKILL);
+        RETRY(waitpid(monitor->child, NULL, 0));
+    }
+    monitor_abandon(monitor);
+    report_failure(STATUS_FD, &launch->failure);
+    _exit(1);
+}
+
+static _Noreturn void launch_container(void)
+{
+    static struct monitor monitor = {
+        .run_dir = -1, .listener = -1, .signals = -1, .slave = -1, .stdin_fd = -1, .child = -1, .log = {.fd = -1},
+        .streams = {{.fd = -1, .kind = STREAM_STDOUT}, {.fd = -1, .kind = STREAM_STDERR}}};
+    struct launch launch = {.monitor = &monitor, .failure = {.op = -1}, .child_ends = {-1, -1, -1}, .channel = -1};
+    launch.spawn.enter_pidfd = -1;
+    launch.child.plan = &launch.plan;
+    launch.child.role = ROLE_LAUNCH;
+    launch.child.failure = &launch.failure;
+    uint64_t ticks = 0;
+    fcntl(STATUS_FD, F_SETFD, FD_CLOEXEC);
+    if (detach(&launch) < 0 || plan_read(&launch.plan, PLAN_FD, ROLE_LAUNCH, &launch.failure) < 0)
+        give_up(&launch);
+    close(PLAN_FD);
+    note_plan(&launch);
+    if (start_child(&launch) < 0 || prepare_monitor(&launch) < 0 || await_exec(&launch, &ticks) < 0)
+        give_up(&launch);
+    close(launch.channel);
+    report_started(STATUS_FD, monitor.child, ticks);
+    close(STATUS_FD);
+    state_reserve_exit(monitor.options.exit_file);
+    if (keep_options(&launch) < 0)
+        _exit(1);
+    monitor_run(&monitor);
+}
+
+int role_launch(void)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        launch_container();
+    if (pid < 0) {
+        struct failure failure = {.op = -1};
+        failed(&failure, "fork", NULL);
+        report_failure(STATUS_FD, &failure);
+        return 1;
+    }
+    return 0;
+}

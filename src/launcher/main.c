@@ -1,0 +1,58 @@
+/* tiffin-launch: carries out a plan. See runtime/ops.py for what a plan is. */
+#include "base.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+
+#include "guard.h"
+#include "kernel.h"
+#include "roles.h"
+#include "wire.h"
+
+#ifndef TIFFIN_VERSION
+#define TIFFIN_VERSION "unknown"
+#endif
+
+static const char usage[] = "usage: tiffin-launch launch | exec [-d] | --version\n"
+                            "A plan is read from descriptor 3, the outcome written to descriptor 4.\n";
+
+/* Whatever the caller left open beyond the descriptors that a role knows must not reach a container. */
+static void close_from(unsigned first)
+{
+    if (sys_close_range(first, ~0u, 0) == 0)
+        return;
+    DIR *fds = opendir("/proc/self/fd");
+    if (!fds)
+        return;
+    int highest = -1;
+    for (const struct dirent *entry; (entry = readdir(fds));) {
+        int fd = atoi(entry->d_name);
+        if (fd > highest)
+            highest = fd;
+    }
+    closedir(fds);
+    for (int fd = (int)first; fd <= highest; fd++)
+        close(fd);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "--version") == 0)
+        return write_all(1, "tiffin-launch " TIFFIN_VERSION "\n", sizeof "tiffin-launch " TIFFIN_VERSION) < 0;
+    bool launch = argc == 2 && strcmp(argv[1], "launch") == 0;
+    bool detach = argc == 3 && strcmp(argv[1], "exec") == 0 && strcmp(argv[2], "-d") == 0;
+    bool exec = detach || (argc == 2 && strcmp(argv[1], "exec") == 0);
+    if (!launch && !exec) {
+        write_all(2, usage, sizeof usage - 1);
+        return 2;
+    }
+    close_from(launch ? OWNER_OUT_FD + 1 : STATUS_FD + 1);
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    struct failure failure = {.op = -1};
+    if (guard_self(argv, &failure) < 0) {
+        report_failure(STATUS_FD, &failure);
+        return 125;
+    }
+    return launch ? role_launch() : role_exec(detach);
+}

@@ -1,0 +1,19 @@
+/* Mount calls that work with and without the mount API of Linux 5.2-5.12. */
+#ifndef TIFFIN_MOUNT_H
+#define TIFFIN_MOUNT_H
+
+#include "base.h"
+
+/* mount(2) on what a descriptor names. */
+int mount_at(int target, const char *source, const char *type, unsigned long flags, const char *data);
+
+/* A detached copy of the mount at fd (a descriptor of any kind), or -1. */
+int clone_mount(int fd, bool recursive);
+
+/* Bind `source` (O_PATH) over `target` (O_PATH), with MOUNT_ATTR_* set, on all mounts below too if recursive. */
+int bind_over(int source, int target, bool recursive, uint64_t attributes);
+
+/* Set MOUNT_ATTR_* on the mount that fd is the root of. */
+int change_mount(int fd, bool recursive, uint64_t attributes);
+
+#endif

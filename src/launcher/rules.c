@@ -1,0 +1,199 @@
+#include "rules.h"
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "kernel.h"
+
+enum {
+    IN_LAUNCH = 1, /* allowed in role launch */
+    IN_EXEC = 2,   /* allowed in role exec */
+    ONCE = 4,
+    IN_ROOT = 8,   /* needs ROOT before it, and no PIVOT */
+    ON_HOST = 16,  /* no PIVOT before it: the path it names is the host's */
+};
+enum { IN_BOTH = IN_LAUNCH | IN_EXEC, SETUP = IN_LAUNCH | ON_HOST, INSIDE = IN_LAUNCH | IN_ROOT };
+
+static const unsigned char allowed[MAX_OP_CODE + 1] = {
+    [OP_RUN_DIR] = SETUP | ONCE,
+    [OP_EXIT_FILE] = SETUP | ONCE,
+    [OP_LOG] = SETUP | ONCE,
+    [OP_STDIO] = SETUP | ONCE,
+    [OP_TTY_SIZE] = IN_BOTH | ONCE,
+    [OP_CLONE] = SETUP | ONCE,
+    [OP_JOIN_NS] = SETUP,
+    [OP_CGROUP_INTO] = IN_BOTH | ON_HOST | ONCE,
+    [OP_CGROUP_TASKS] = IN_BOTH | ON_HOST,
+    [OP_CGROUP_REMOVE] = SETUP,
+    [OP_OOM_FILE] = SETUP | ONCE,
+    [OP_ON_EXIT] = SETUP | ONCE,
+    [OP_DEVICE_BPF] = SETUP | ONCE,
+    [OP_UNSHARE] = IN_LAUNCH,
+    [OP_ENTER] = IN_EXEC | ONCE,
+    [OP_PROPAGATION] = SETUP,
+    [OP_MOUNT] = SETUP,
+    [OP_ROOT] = SETUP | ONCE,
+    [OP_MOUNT_IN] = INSIDE,
+    [OP_BIND_IN] = INSIDE,
+    [OP_MKDIR_IN] = INSIDE,
+    [OP_MKNOD_IN] = INSIDE,
+    [OP_SYMLINK_IN] = INSIDE,
+    [OP_MASK_IN] = INSIDE,
+    [OP_READONLY_IN] = INSIDE,
+    [OP_SYSCTL] = INSIDE,
+    [OP_CONSOLE] = IN_BOTH | ONCE,
+    [OP_ROOT_READONLY] = INSIDE | ONCE,
+    [OP_PIVOT] = INSIDE | ONCE,
+    [OP_LOOPBACK] = IN_LAUNCH | ONCE,
+    [OP_HOSTNAME] = IN_LAUNCH | ONCE,
+    [OP_DOMAINNAME] = IN_LAUNCH | ONCE,
+    [OP_RLIMIT] = IN_BOTH,
+    [OP_OOM_SCORE_ADJ] = IN_BOTH | ONCE,
+    [OP_UMASK] = IN_BOTH | ONCE,
+    [OP_CHDIR] = IN_BOTH,
+    [OP_LSM_EXEC] = IN_BOTH,
+    [OP_NO_NEW_PRIVS] = IN_BOTH | ONCE,
+    [OP_SECCOMP] = IN_BOTH,
+    [OP_CREDS] = IN_BOTH | ONCE,
+    [OP_CAPS] = IN_BOTH | ONCE,
+    [OP_INIT] = IN_LAUNCH | ONCE,
+    [OP_EXEC] = IN_BOTH | ONCE,
+};
+
+static bool has_dotdot(const char *path)
+{
+    for (const char *at = path; *at;) {
+        const char *next = strchrnul(at, '/');
+        if (next - at == 2 && at[0] == '.' && at[1] == '.')
+            return true;
+        at = *next ? next + 1 : next;
+    }
+    return false;
+}
+
+static bool is_one_namespace(uint64_t kind)
+{
+    return (kind & ~(uint64_t)ALL_NAMESPACES) == 0 && kind != 0 && (kind & (kind - 1)) == 0;
+}
+
+/* Values that a later step would take on trust. */
+static const char *check_values(const struct op *op)
+{
+    const struct field *f = op->field;
+    switch (op->code) {
+    case OP_LOG:
+        return f[1].number < 4096 || f[2].number < 1 || f[2].number > 1000 ? "bad log limits" : NULL;
+    case OP_STDIO:
+        return f[0].number & ~(uint64_t)(STDIO_TTY | STDIO_OPEN_STDIN) ? "unknown flags" : NULL;
+    case OP_TTY_SIZE:
+        return f[0].number > 65535 || f[1].number > 65535 ? "too large" : NULL;
+    case OP_CLONE:
+        if (f[0].number & CLONE_NEWCGROUP)
+            return "a cgroup namespace is made by UNSHARE, after its cgroups were joined";
+        return f[0].number & ~(uint64_t)(ALL_NAMESPACES & ~CLONE_NEWUSER) ? "unknown flags" : NULL;
+    case OP_UNSHARE:
+        return f[0].number & ~(uint64_t)(ALL_NAMESPACES & ~(CLONE_NEWUSER | CLONE_NEWPID)) ? "unknown flags" : NULL;
+    case OP_JOIN_NS:
+        return is_one_namespace(f[0].number) ? NULL : "not one namespace";
+    case OP_ENTER:
+        if (f[0].number == 0 || f[0].number > INT_MAX)
+            return "bad pid";
+        return f[2].number & ~(uint64_t)ALL_NAMESPACES ? "unknown flags" : NULL;
+    case OP_ON_EXIT:
+        return f[0].size == 0 || f[0].size > 256 ? "bad argument list" : NULL;
+    case OP_DEVICE_BPF:
+        return f[1].size == 0 || f[1].size % 8 || f[1].size / 8 > 4096 ? "bad program size" : NULL;
+    case OP_SECCOMP:
+        return f[0].size == 0 || f[0].size % 8 || f[0].size / 8 > 4096 ? "bad program size" : NULL;
+    case OP_PROPAGATION:
+        return f[0].number & ~(uint64_t)(MS_REC | MS_PROPAGATION) ? "unknown flags" : NULL;
+    case OP_MOUNT:
+    case OP_MOUNT_IN:
+        /* mount(2) would cut longer data off in silence. */
+        return f[4].size >= 4096 ? "mount data over 4095 bytes" : NULL;
+    case OP_BIND_IN:
+        if (f[2].number > 1)
+            return "bad recursion flag";
+        return f[4].number & ~(uint64_t)(MS_REC | MS_PROPAGATION) ? "unknown propagation" : NULL;
+    case OP_MKDIR_IN:
+        return f[1].number > 07777 ? "bad mode" : NULL;
+    case OP_MKNOD_IN:
+        if (!S_ISCHR(f[1].number) && !S_ISBLK(f[1].number) && !S_ISFIFO(f[1].number))
+            return "not a device or FIFO";
+        return f[1].number > 0177777 || f[3].number > UINT32_MAX || f[4].number > UINT32_MAX ? "bad mode or owner"
+                                                                                              : NULL;
+    case OP_RLIMIT:
+        return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 1 ? "bad limit" : NULL;
+    case OP_OOM_SCORE_ADJ:
+        return f[0].number > 2000 ? "out of range" : NULL;
+    case OP_UMASK:
+        return f[0].number > 0777 ? "out of range" : NULL;
+    case OP_CHDIR:
+        return f[1].number > 1 || f[0].bytes[0] != '/' ? "not an absolute path" : NULL;
+    case OP_LSM_EXEC:
+        return !f[0].size || f[0].bytes[0] == '/' || has_dotdot(f[0].bytes) ? "bad attribute name" : NULL;
+    case OP_SYSCTL:
+        return !f[0].size || f[0].bytes[0] == '/' || has_dotdot(f[0].bytes) ? "bad key" : NULL;
+    case OP_CREDS:
+        /* (uid_t)-1 would mean "leave as it is" to the kernel: root. */
+        if (f[0].number >= UINT32_MAX || f[1].number >= UINT32_MAX)
+            return "bad ids";
+        return f[2].size % 4 || f[2].size / 4 > 1024 ? "bad group list" : NULL;
+    case OP_EXEC:
+        return f[1].size == 0 ? "no arguments" : NULL;
+    default:
+        return NULL;
+    }
+}
+
+const char *rules_check(struct rules *rules, const struct op *op)
+{
+    unsigned rule = allowed[op->code];
+    uint32_t *seen = rules->seen;
+    if (!(rule & (rules->role == ROLE_LAUNCH ? IN_LAUNCH : IN_EXEC)))
+        return "not in this role";
+    if ((rule & ONCE) && seen[op->code])
+        return "given twice";
+    if (seen[OP_EXEC])
+        return "after EXEC";
+    if ((rule & IN_ROOT) && !seen[OP_ROOT])
+        return "before ROOT";
+    if ((rule & (IN_ROOT | ON_HOST)) && seen[OP_PIVOT])
+        return "after PIVOT";
+    if (op->code == OP_CONSOLE && rules->role == ROLE_LAUNCH && (!seen[OP_ROOT] || seen[OP_PIVOT]))
+        return "not between ROOT and PIVOT";
+    if (op->code == OP_CAPS && !seen[OP_CREDS])
+        return "before CREDS";
+    /* Without a mount namespace of its own, the child would rearrange the host. */
+    if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT) &&
+        !(rules->namespaces & CLONE_NEWNS))
+        return "without a new mount namespace";
+    if ((op->code == OP_HOSTNAME || op->code == OP_DOMAINNAME) && !(rules->namespaces & CLONE_NEWUTS))
+        return "without a new UTS namespace";
+    if (op->code == OP_CLONE || op->code == OP_UNSHARE)
+        rules->namespaces |= op->field[0].number;
+    if (op->code == OP_STDIO)
+        rules->tty = op->field[0].number & STDIO_TTY;
+    seen[op->code]++;
+    if (seen[OP_CGROUP_TASKS] > MAX_TASKS_FILES || seen[OP_CGROUP_REMOVE] > MAX_REMOVE || seen[OP_JOIN_NS] > MAX_JOINS)
+        return "too many";
+    return check_values(op);
+}
+
+const char *rules_finish(const struct rules *rules)
+{
+    const uint32_t *seen = rules->seen;
+    if (!seen[OP_EXEC])
+        return "no EXEC";
+    if (rules->role == ROLE_EXEC)
+        return seen[OP_ENTER] ? NULL : "no ENTER";
+    if (!seen[OP_RUN_DIR])
+        return "no RUN_DIR";
+    if (!seen[OP_EXIT_FILE])
+        return "no EXIT_FILE";
+    if (seen[OP_ROOT] && !seen[OP_PIVOT])
+        return "ROOT without PIVOT";
+    if (rules->tty != (seen[OP_CONSOLE] != 0))
+        return "a terminal needs both STDIO_TTY and CONSOLE";
+    return NULL;
+}

@@ -1,0 +1,147 @@
+"""Tiffin, a container engine without a daemon.
+
+    with tiffin.Engine() as engine:
+        print(engine.run("host", ["cat", "/etc/os-release"]).stdout)
+
+Everything public is here, and is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from tiffin._version import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from tiffin.containers.execute import ExecSession
+    from tiffin.containers.logs import LogLine
+    from tiffin.containers.result import Result
+    from tiffin.engine import Engine
+    from tiffin.errors import (
+        AmbiguousError,
+        CommandNotExecutable,
+        CommandNotFound,
+        ConflictError,
+        HostError,
+        InvalidImageError,
+        LaunchError,
+        NotFoundError,
+        NotSupportedError,
+        StoreError,
+        TiffinError,
+        UsageError,
+    )
+    from tiffin.model.container import (
+        Container,
+        ContainerConfig,
+        ContainerInfo,
+        ContainerState,
+        Device,
+        LogConfig,
+        Mount,
+        Ulimit,
+    )
+    from tiffin.model.image import HistoryEntry, Image, ImageConfig
+    from tiffin.model.resources import Resources
+    from tiffin.runtime.attach import Attachment
+
+__all__ = [
+    "__version__",
+    "run",
+    # The engine and what it returns.
+    "Engine",
+    "Attachment",
+    "Container",
+    "ContainerInfo",
+    "ContainerState",
+    "ExecSession",
+    "HistoryEntry",
+    "Image",
+    "ImageConfig",
+    "LogLine",
+    "Result",
+    # What is asked of a container.
+    "ContainerConfig",
+    "Device",
+    "LogConfig",
+    "Mount",
+    "Resources",
+    "Ulimit",
+    # What goes wrong.
+    "TiffinError",
+    "UsageError",
+    "NotSupportedError",
+    "NotFoundError",
+    "AmbiguousError",
+    "ConflictError",
+    "InvalidImageError",
+    "StoreError",
+    "HostError",
+    "LaunchError",
+    "CommandNotExecutable",
+    "CommandNotFound",
+]
+
+_HOMES = {
+    "tiffin.engine": ("Engine",),
+    "tiffin.containers.execute": ("ExecSession",),
+    "tiffin.containers.logs": ("LogLine",),
+    "tiffin.containers.result": ("Result",),
+    "tiffin.model.container": (
+        "Container",
+        "ContainerConfig",
+        "ContainerInfo",
+        "ContainerState",
+        "Device",
+        "LogConfig",
+        "Mount",
+        "Ulimit",
+    ),
+    "tiffin.model.image": ("HistoryEntry", "Image", "ImageConfig"),
+    "tiffin.model.resources": ("Resources",),
+    "tiffin.runtime.attach": ("Attachment",),
+    "tiffin.errors": (
+        "TiffinError",
+        "UsageError",
+        "NotSupportedError",
+        "NotFoundError",
+        "AmbiguousError",
+        "ConflictError",
+        "InvalidImageError",
+        "StoreError",
+        "HostError",
+        "LaunchError",
+        "CommandNotExecutable",
+        "CommandNotFound",
+    ),
+}
+
+
+def run(image: str, command: Sequence[str] = (), *, root: str | None = None, **options: Any) -> Result:
+    """Run `command` in a new container of `image`, wait, remove it, and return its exit code and output.
+
+    `root` is the engine's directory; the other options are those of `Engine.run`. Raises `TiffinError` and its kind
+    when the container cannot run; a command that fails is a `Result` like any other.
+    """
+    from tiffin.engine import Engine
+
+    with Engine(root) as engine:
+        return engine.run(image, command, **options)
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used (PEP 562): `import tiffin` itself costs next to nothing."""
+    for module, names in _HOMES.items():
+        if name in names:
+            from importlib import import_module
+
+            value = getattr(import_module(module), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,170 @@
+"""The engine for asyncio: what waits is awaited, on descriptors where there are any, else in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, Self, TypeVar
+
+from tiffin.containers.logs import LogLine
+from tiffin.containers.result import Result
+from tiffin.engine import Engine
+from tiffin.model.container import Container, ContainerConfig, ContainerInfo
+
+T = TypeVar("T")
+
+
+class AsyncEngine:
+    """An `Engine` for coroutines. It takes the same arguments; `engine` is the one underneath, for everything else.
+
+    Every method raises what its namesake in `Engine` raises. Cancelling `run` kills and removes its container.
+    """
+
+    def __init__(self, root: str | None = None, **options: Any) -> None:
+        self.engine = Engine(root, **options)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.engine.close()
+
+    async def call(self, method: Callable[..., T], /, *arguments: Any, **options: Any) -> T:
+        """Any method of `engine`, in a thread: `await aio.call(aio.engine.import_image, file)`."""
+        return await asyncio.to_thread(method, *arguments, **options)
+
+    async def create(self, config: ContainerConfig) -> Container:
+        return await asyncio.to_thread(self.engine.create, config)
+
+    async def start(self, container: str) -> None:
+        await asyncio.to_thread(self.engine.start, container)
+
+    async def run(
+        self, image: str, command: Sequence[str] = (), *, input: bytes | None = None, **options: Any
+    ) -> Result:
+        """Run a command in a new container to its end; captured output."""
+        name = options.pop("name", None)
+        remove = options.pop("auto_remove", True)
+        config = ContainerConfig(
+            image=image, command=tuple(command), name=name, interactive=input is not None, auto_remove=remove, **options
+        )
+        container = await self.create(config)
+        try:
+            attachment = await asyncio.to_thread(self.engine.start, container.id, attach=True)
+            assert attachment is not None
+            with attachment:
+                return await _converse(attachment, input)
+        finally:
+            if remove:
+                # Shielded, so that a cancelled task still leaves nothing behind.
+                await asyncio.shield(asyncio.to_thread(_remove_quietly, self.engine, container.id))
+
+    async def wait(self, container: str) -> int:
+        """Wait until a container has ended; its exit code. No thread is held while it runs."""
+        info = await asyncio.to_thread(self.engine.container, container)
+        if info.state.status == "running":
+            await _process_end(info.state.pid)
+        return await asyncio.to_thread(self.engine.wait, info.container.id)
+
+    async def stop(self, container: str, *, timeout_s: float | None = None) -> None:
+        await asyncio.to_thread(self.engine.stop, container, timeout_s=timeout_s)
+
+    async def remove(self, container: str, *, force: bool = False) -> None:
+        await asyncio.to_thread(self.engine.remove, container, force=force)
+
+    async def containers(self, *, all: bool = False) -> list[ContainerInfo]:
+        return await asyncio.to_thread(self.engine.containers, all=all)
+
+    async def exec_run(self, container: str, command: Sequence[str], **options: Any) -> Result:
+        return await asyncio.to_thread(self.engine.exec_run, container, command, **options)
+
+    async def logs(self, container: str, **options: Any) -> AsyncIterator[LogLine]:
+        """A container's output line by line; with `follow=True` until it ends."""
+        lines = await asyncio.to_thread(self.engine.logs, container, **options)
+        while (line := await asyncio.to_thread(_next, lines)) is not None:
+            yield line
+
+
+def _next(lines: Iterator[LogLine]) -> LogLine | None:
+    return next(lines, None)
+
+
+def _remove_quietly(engine: Engine, container_id: str) -> None:
+    from tiffin.errors import NotFoundError
+
+    try:
+        engine.remove(container_id, force=True)
+    except NotFoundError:
+        pass
+
+
+async def _process_end(pid: int) -> None:
+    import os
+
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await _readable(fd)
+    finally:
+        os.close(fd)
+
+
+async def _readable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(fd)
+
+
+async def _writable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_writer(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(fd)
+
+
+async def _converse(attachment: Any, input: bytes | None) -> Result:
+    from tiffin.errors import ConflictError
+    from tiffin.runtime import attach as protocol
+
+    async def feed() -> None:
+        rest = memoryview(input or b"")
+        while rest:
+            attachment.send_stdin(bytes(rest[: protocol.MAX_PAYLOAD]))
+            rest = rest[protocol.MAX_PAYLOAD :]
+            while attachment.pending:
+                await _writable(attachment.write_fileno())
+                attachment.flush()
+        attachment.close_stdin()
+
+    feeder = asyncio.create_task(feed()) if input is not None else None
+    output: dict[int, list[bytes]] = {protocol.STDOUT: [], protocol.STDERR: []}
+    try:
+        while True:
+            frame = attachment.try_read_frame()
+            if frame is None:
+                if attachment.ended:
+                    raise ConflictError("the container's monitor was killed")
+                await _readable(attachment.fileno())
+                continue
+            kind, payload = frame
+            if kind == protocol.EXIT:
+                attachment.acknowledge()
+                return Result(
+                    exit_code=int(payload),
+                    stdout_bytes=b"".join(output[protocol.STDOUT]),
+                    stderr_bytes=b"".join(output[protocol.STDERR]),
+                )
+            if kind in output:
+                output[kind].append(payload)
+    finally:
+        if feeder is not None:
+            feeder.cancel()

@@ -1,0 +1,357 @@
+"""cgroup v1 and hybrid: one directory per hierarchy (Documentation/admin-guide/cgroup-v1).
+
+Controllers mounted together share a directory. In a hybrid layout the v2 tree holds no controller that we use; it is
+joined only where systemd tracks services by it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tiffin.cgroups import files, limits
+from tiffin.cgroups.driver import CgroupPlan, CgroupStats
+from tiffin.cgroups.view import v1_mounts
+from tiffin.errors import HostError
+from tiffin.model.resources import Resources
+from tiffin.runtime.security import devices
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tiffin.cgroups.layout import Hierarchy, Layout
+    from tiffin.runtime.security.devices import DeviceRule
+
+USED = frozenset(("memory", "pids", "devices", "freezer", "cpu", "cpuacct", "cpuset", "blkio"))
+
+# What limit files say when there is no limit: the largest page counter.
+_UNLIMITED_BYTES = 1 << 62
+
+_FREEZE_DEADLINE_S = 2.0
+
+
+class V1Driver:
+    """See `driver.CgroupDriver`. `parent` is the path below each hierarchy's root.
+
+    `under_systemd` joins the hierarchies by which systemd tracks services, so that stopping the service that happened
+    to start a container leaves the container alone.
+    """
+
+    version = 1
+
+    def __init__(self, layout: Layout, parent: str, *, under_systemd: bool = False) -> None:
+        self._layout = layout
+        self._parent = parent
+        wanted = USED | {"name=systemd"} if under_systemd else USED
+        self._hierarchies: tuple[Hierarchy, ...] = tuple(
+            hierarchy for hierarchy in layout.hierarchies if wanted.intersection(hierarchy.controllers)
+        )
+        self._bases = {hierarchy.mount: f"{hierarchy.mount}/{parent}" for hierarchy in self._hierarchies}
+        self._base_of = {
+            name: self._bases[hierarchy.mount] for hierarchy in self._hierarchies for name in hierarchy.controllers
+        }
+        self._unified = f"{layout.unified}/{parent}" if under_systemd and layout.unified else ""
+
+    # Limits
+
+    def validate(self, resources: Resources) -> None:
+        self._checked(resources)
+
+    def _checked(self, resources: Resources, *, new: bool = True) -> Resources:
+        resources = limits.normalized(resources)
+        if resources == Resources():
+            return resources
+        if new:
+            limits.check_swap_has_memory(resources)
+        cpuset = self._layout.find("cpuset")
+        chosen = cpuset is not None and (resources.cpuset_cpus or resources.cpuset_mems)
+        limits.check(
+            resources,
+            online_cpus=files.read(f"{cpuset.mount}/cpuset.effective_cpus") if cpuset and chosen else None,
+            online_mems=files.read(f"{cpuset.mount}/cpuset.effective_mems") if cpuset and chosen else None,
+        )
+        limits.check_controllers(resources, frozenset(self._base_of))
+        if (resources.memory_swap_bytes or 0) > 0 and not self._counts_swap():
+            raise HostError(
+                "this kernel does not count swap, so memory plus swap cannot be limited",
+                hint="boot it with swapaccount=1",
+            )
+        return resources
+
+    def _counts_swap(self) -> bool:
+        memory = self._layout.find("memory")
+        return memory is not None and os.path.exists(f"{memory.mount}/memory.memsw.limit_in_bytes")
+
+    def update(self, container_id: str, resources: Resources) -> None:
+        resources = self._checked(resources, new=False)
+        self._require(container_id)
+        if resources.memory_bytes is not None or resources.memory_swap_bytes is not None:
+            self._update_memory(container_id, resources.memory_bytes, resources.memory_swap_bytes)
+        self._write_limits(container_id, resources.replace(memory_bytes=None, memory_swap_bytes=None))
+
+    def _update_memory(self, container_id: str, memory: int | None, swap: int | None) -> None:
+        """The kernel wants memory <= memory plus swap at every moment, so the one that grows goes first."""
+        base = f"{self._base_of['memory']}/{container_id}/memory"
+        limit_file, swap_file = f"{base}.limit_in_bytes", f"{base}.memsw.limit_in_bytes"
+        now_memory = _limit(files.read_number(limit_file))
+        now_swap = _limit(files.read_number(swap_file))
+        both = memory if memory is not None else now_memory
+        total = swap if swap is not None else now_swap
+        limits.check_update(both, total)
+        grows = swap is not None and (swap == -1 or (now_swap is not None and swap > now_swap))
+        steps = [] if memory is None else [(limit_file, memory)]
+        if swap is not None and (swap != -1 or self._counts_swap()):
+            steps.insert(0 if grows else len(steps), (swap_file, swap))
+        for path, value in steps:
+            files.write(path, str(value))
+
+    def _write_limits(self, container_id: str, resources: Resources) -> None:
+        def put(controller: str, name: str, value: object) -> None:
+            files.write(f"{self._base_of[controller]}/{container_id}/{controller}.{name}", str(value))
+
+        if resources.memory_bytes is not None:
+            put("memory", "limit_in_bytes", resources.memory_bytes)
+            if self._counts_swap():
+                # As Docker: as much swap as memory, unless told otherwise.
+                swap = resources.memory_swap_bytes or 2 * resources.memory_bytes
+                if swap != -1:
+                    put("memory", "memsw.limit_in_bytes", swap)
+        if resources.memory_reservation_bytes is not None:
+            put("memory", "soft_limit_in_bytes", resources.memory_reservation_bytes)
+        if resources.cpus is not None:
+            put("cpu", "cfs_period_us", limits.CPU_PERIOD_US)
+            put("cpu", "cfs_quota_us", limits.quota_us(resources.cpus))
+        if resources.cpu_shares is not None:
+            put("cpu", "shares", resources.cpu_shares)
+        if resources.cpuset_cpus is not None:
+            put("cpuset", "cpus", resources.cpuset_cpus)
+        if resources.cpuset_mems is not None:
+            put("cpuset", "mems", resources.cpuset_mems)
+        if resources.pids_limit is not None and "pids" in self._base_of:
+            put("pids", "max", "max" if resources.pids_limit == -1 else resources.pids_limit)
+
+    def read(self, container_id: str) -> Resources:
+        def number(controller: str, name: str) -> int | None:
+            base = self._base_of.get(controller)
+            return None if base is None else files.read_number(f"{base}/{container_id}/{controller}.{name}")
+
+        def text(controller: str, name: str) -> str | None:
+            base = self._base_of.get(controller)
+            return None if base is None else files.read(f"{base}/{container_id}/{controller}.{name}") or None
+
+        self._require(container_id)
+        memory = _limit(number("memory", "limit_in_bytes"))
+        swap = _limit(number("memory", "memsw.limit_in_bytes"))
+        quota, period = number("cpu", "cfs_quota_us"), number("cpu", "cfs_period_us")
+        return Resources(
+            memory_bytes=memory,
+            memory_swap_bytes=-1 if swap is None and memory is not None else swap,
+            memory_reservation_bytes=_limit(number("memory", "soft_limit_in_bytes")),
+            cpus=quota / period if quota is not None and quota > 0 and period else None,
+            cpu_shares=number("cpu", "shares"),
+            cpuset_cpus=text("cpuset", "cpus"),
+            cpuset_mems=text("cpuset", "mems"),
+            pids_limit=number("pids", "max"),
+        )
+
+    def stats(self, container_id: str) -> CgroupStats:
+        def number(controller: str, name: str) -> int | None:
+            base = self._base_of.get(controller)
+            return None if base is None else files.read_number(f"{base}/{container_id}/{name}")
+
+        self._require(container_id)
+        return CgroupStats(
+            memory_bytes=number("memory", "memory.usage_in_bytes"),
+            cpu_usage_ns=number("cpuacct", "cpuacct.usage"),
+            pids=number("pids", "pids.current"),
+        )
+
+    # Life
+
+    def create(self, container_id: str, resources: Resources, rules: Iterable[DeviceRule]) -> CgroupPlan:
+        resources = self._checked(resources)
+        rules = tuple(rules)
+        try:
+            for hierarchy in self._hierarchies:
+                self._make(hierarchy, container_id)
+            if self._unified:
+                self._make_directory(self._unified, container_id)
+            self._write_limits(container_id, resources)
+            if "devices" in self._base_of and devices.EVERYTHING[0] not in rules:
+                self._write_devices(f"{self._base_of['devices']}/{container_id}", rules)
+        except BaseException:
+            self.remove(container_id)
+            raise
+        return self._plan(container_id)
+
+    def _make(self, hierarchy: Hierarchy, container_id: str) -> None:
+        base = self._bases[hierarchy.mount]
+        if "cpuset" in hierarchy.controllers and files.read(f"{base}/cgroup.clone_children") != "1":
+            _make_cpuset_parents(hierarchy.mount, self._parent)
+        self._make_directory(base, container_id)
+
+    def _make_directory(self, base: str, container_id: str) -> None:
+        path = f"{base}/{container_id}"
+        try:
+            os.mkdir(path, 0o755)
+            return
+        except FileNotFoundError:
+            try:
+                os.makedirs(base, 0o755, exist_ok=True)
+            except OSError as error:
+                raise files.cannot_make(error, base) from error
+        except FileExistsError:
+            self.remove(container_id)
+        except OSError as error:
+            raise files.cannot_make(error, path) from error
+        files.make_directory(path)
+
+    def _write_devices(self, directory: str, rules: tuple[DeviceRule, ...]) -> None:
+        files.write(f"{directory}/devices.deny", "a")
+        allow = f"{directory}/devices.allow"
+        try:
+            descriptor = os.open(allow, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise files.refused(error, allow, "") from error
+        try:
+            for line in devices.v1_lines(rules):
+                try:
+                    os.write(descriptor, line.encode())
+                except OSError as error:
+                    raise files.refused(error, allow, line) from error
+        finally:
+            os.close(descriptor)
+
+    def _plan(self, container_id: str) -> CgroupPlan:
+        directories = self._directories(container_id)
+        memory, procs = self._base_of.get("memory"), self._procs_base()
+        return CgroupPlan(
+            tasks=tuple(f"{base}/{container_id}/tasks" for base in self._bases.values()),
+            into=f"{self._unified}/{container_id}" if self._unified else "",
+            remove=directories,
+            oom_file=f"{memory}/{container_id}/memory.oom_control" if memory else "",
+            procs_dir=f"{procs}/{container_id}",
+        )
+
+    def joining(self, container_id: str) -> CgroupPlan:
+        self._require(container_id)
+        plan = self._plan(container_id)
+        return CgroupPlan(tasks=plan.tasks, into=plan.into, procs_dir=plan.procs_dir)
+
+    def remove(self, container_id: str) -> None:
+        directories = [path for path in self._directories(container_id) if os.path.isdir(path)]
+        if not directories:
+            return
+        if files.processes(self._procs_dir(container_id)):
+            self.kill_all(container_id)
+        files.remove_directories(directories)
+
+    def exists(self, container_id: str) -> bool:
+        return any(os.path.isdir(path) for path in self._directories(container_id))
+
+    def list_containers(self) -> list[str]:
+        found: set[str] = set()
+        for base in (*self._bases.values(), *((self._unified,) if self._unified else ())):
+            found.update(files.list_names(base))
+        return sorted(found)
+
+    def _directories(self, container_id: str) -> tuple[str, ...]:
+        bases = (*self._bases.values(), *((self._unified,) if self._unified else ()))
+        return tuple(f"{base}/{container_id}" for base in bases)
+
+    def _require(self, container_id: str) -> None:
+        if not os.path.isdir(self._procs_dir(container_id)):
+            raise HostError(f"the container {container_id[:12]} has no cgroups: it does not run")
+
+    # Processes
+
+    def _procs_base(self) -> str:
+        """A hierarchy that every process of a container is in; the freezer's, if there is one."""
+        return self._base_of.get("freezer") or next(iter(self._bases.values()))
+
+    def _procs_dir(self, container_id: str) -> str:
+        return f"{self._procs_base()}/{container_id}"
+
+    def processes(self, container_id: str) -> list[int]:
+        return files.processes(self._procs_dir(container_id))
+
+    def freeze(self, container_id: str) -> None:
+        import time
+
+        path = self._freezer(container_id)
+        deadline = time.monotonic() + _FREEZE_DEADLINE_S
+        while True:
+            files.write(path, "FROZEN")
+            state = files.read(path)
+            if state == "FROZEN":
+                return
+            if time.monotonic() > deadline:
+                files.write(path, "THAWED")
+                raise HostError(f"the container {container_id[:12]} does not freeze (its freezer says {state!r})")
+            time.sleep(0.001)
+
+    def thaw(self, container_id: str) -> None:
+        files.write(self._freezer(container_id), "THAWED")
+
+    def _freezer(self, container_id: str) -> str:
+        base = self._base_of.get("freezer")
+        if base is None:
+            raise HostError("this host has no 'freezer' cgroup controller, so a container cannot be paused")
+        self._require(container_id)
+        return f"{base}/{container_id}/freezer.state"
+
+    def kill_all(self, container_id: str) -> None:
+        directory = self._procs_dir(container_id)
+        if not os.path.isdir(directory):
+            return
+        import signal
+
+        if "freezer" in self._base_of:
+            # What stands still cannot fork away from us, nor leave its process ID to somebody else.
+            try:
+                self.freeze(container_id)
+                for pid in files.processes(directory):
+                    os.kill(pid, signal.SIGKILL)
+            except (HostError, ProcessLookupError):
+                pass
+            finally:
+                self._thaw_below(directory)
+        files.kill_until_gone(directory, f"the container {container_id[:12]}")
+
+    def _thaw_below(self, directory: str) -> None:
+        for place in files.tree(directory):
+            try:
+                files.write(f"{place}/freezer.state", "THAWED")
+            except HostError:
+                if os.path.isdir(place):  # else the monitor has just removed it
+                    raise
+
+    # The container's view
+
+    def mounts(self, *, private: bool, read_only: bool = True) -> tuple[tuple[str, str, str, tuple[str, ...]], ...]:
+        return v1_mounts(self._hierarchies, private=private, read_only=read_only)
+
+
+def _limit(value: int | None) -> int | None:
+    return None if value is None or value >= _UNLIMITED_BYTES else value
+
+
+def _make_cpuset_parents(mount: str, parent: str) -> None:
+    """A new cpuset has no processors and takes no process; with clone_children its children inherit theirs.
+
+    Another engine may be doing the same, so what is done twice does no harm, and clone_children comes last.
+    """
+    above = mount
+    for name in parent.split("/"):
+        directory = f"{above}/{name}"
+        try:
+            os.mkdir(directory, 0o755)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise files.cannot_make(error, directory) from error
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            if not files.read(f"{directory}/{file}"):
+                files.write(f"{directory}/{file}", files.read(f"{above}/{file}") or "")
+        files.write(f"{directory}/cgroup.clone_children", "1")
+        above = directory

@@ -1,0 +1,107 @@
+"""`attach` and `start`."""
+
+from __future__ import annotations
+
+from tiffin.cli.container_flags import DETACH_KEYS, SIG_PROXY
+from tiffin.cli.options import Option, Verb, absent
+from tiffin.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tiffin.cli.context import Context
+    from tiffin.cli.options import Parsed
+    from tiffin.model.container import Container
+    from tiffin.runtime.attach import Attachment
+
+
+def _attach(context: Context, parsed: Parsed) -> int:
+    from tiffin.cli import foreground
+
+    keys = foreground.detach_keys(parsed)
+    container = context.engine.container(parsed.arguments[0]).container
+    with_stdin = container.config.interactive and not parsed.flag("no-stdin")
+    foreground.check_terminal(container.config.tty, with_stdin)
+    with context.engine.attach(container.id) as attachment:
+        if container.config.tty and (size := foreground.terminal_size()):
+            attachment.resize(*size)
+        return _attend(context, parsed, container, attachment, keys, with_stdin=with_stdin)
+
+
+def _start(context: Context, parsed: Parsed) -> int:
+    interactive = parsed.flag("interactive")
+    if not interactive and not parsed.flag("attach"):
+        from tiffin.cli.report import for_each
+
+        def start(reference: str) -> str:
+            context.engine.start(reference)
+            return reference
+
+        return for_each(context, parsed.arguments, start)
+
+    from tiffin.cli import foreground
+
+    if len(parsed.arguments) > 1:
+        raise UsageError("you cannot start and attach multiple containers at once")
+    keys = foreground.detach_keys(parsed)
+    container = context.engine.container(parsed.arguments[0]).container
+    with_stdin = interactive and container.config.interactive
+    foreground.check_terminal(container.config.tty, with_stdin)
+    size = foreground.terminal_size() if container.config.tty else None
+    attachment = context.engine.start(container.id, attach=True, tty_size=size)
+    assert attachment is not None
+    with attachment:
+        return _attend(context, parsed, container, attachment, keys, with_stdin=with_stdin)
+
+
+def _attend(
+    context: Context, parsed: Parsed, container: Container, attachment: Attachment, keys: bytes, *, with_stdin: bool
+) -> int:
+    """Watch until it ends. Whoever started it looks after its removal, so nothing is cleaned up here."""
+    from tiffin.cli import foreground
+
+    def forward(number: int) -> None:
+        foreground.unless_gone(lambda: context.engine.kill(container.id, signal=number))
+
+    outcome = foreground.attend(
+        attachment,
+        tty=container.config.tty,
+        streams=frozenset(("stdin", "stdout", "stderr") if with_stdin else ("stdout", "stderr")),
+        keys=keys,
+        forward=forward if parsed.flag("sig-proxy", True) else None,
+        name=container.name,
+    )
+    if outcome.detached:
+        return 0
+    if outcome.reader_gone:
+        return foreground.READER_GONE
+    return outcome.exit_code if outcome.exit_code is not None else context.engine.wait(container.id)
+
+
+ATTACH = Verb(
+    name="attach",
+    summary="Attach to a running container's input and output",
+    run=_attach,
+    arguments="CONTAINER",
+    minimum=1,
+    maximum=1,
+    options=(DETACH_KEYS, SIG_PROXY, Option(name="no-stdin", kind="bool", help="Do not attach standard input")),
+    description="Leave with the detach keys; the container runs on. The exit code is the container's.",
+    examples=(("tiffin attach --no-stdin web", "watch only"),),
+)
+
+START = Verb(
+    name="start",
+    summary="Start one or more stopped containers",
+    run=_start,
+    arguments="CONTAINER [CONTAINER...]",
+    minimum=1,
+    maximum=None,
+    options=(
+        Option(name="attach", short="a", kind="bool", help="Attach to its output, and pass signals on"),
+        DETACH_KEYS,
+        Option(name="interactive", short="i", kind="bool", help="Attach standard input as well"),
+        SIG_PROXY,
+    ),
+    absent=absent("Tiffin does not checkpoint containers so far", "checkpoint", "checkpoint-dir"),
+    examples=(("tiffin start web", "in the background"), ("tiffin start -ai shell", "and be in it")),
+)

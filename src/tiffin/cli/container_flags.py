@@ -1,0 +1,109 @@
+"""The options of `run` and `create`, and those of Docker's that are refused, with the reason."""
+
+from __future__ import annotations
+
+from tiffin.cli.options import Option, absent
+
+DETACH_KEYS = Option(
+    name="detach-keys", word="keys", help="Key sequence that detaches from the container", default="ctrl-p,ctrl-q"
+)
+SIG_PROXY = Option(
+    name="sig-proxy", kind="bool", help="Pass signals on to the process inside, without a terminal", default="true"
+)
+PROCESS = (
+    Option(name="env", short="e", kind="list", word="NAME[=VALUE]", help="Set a variable; NAME alone takes the host's"),
+    Option(name="env-file", kind="list", word="file", help="Read variables from a file, one NAME=VALUE a line"),
+    Option(name="interactive", short="i", kind="bool", help="Keep standard input open"),
+    Option(name="tty", short="t", kind="bool", help="Allocate a terminal"),
+    Option(name="user", short="u", word="name|uid[:group|gid]", help="User, and group, by name or number"),
+    Option(name="workdir", short="w", word="dir", help="Working directory inside the container"),
+)
+
+CREATE_OPTIONS = (
+    *PROCESS,
+    Option(name="attach", short="a", kind="list", word="stream", help="Attach to stdin, stdout or stderr"),
+    Option(name="cap-add", kind="list", word="capability", help="Add a Linux capability, or ALL"),
+    Option(name="cap-drop", kind="list", word="capability", help="Drop a Linux capability, or ALL"),
+    Option(name="cgroupns", word="host|private", help="Cgroup namespace", default="private"),
+    Option(name="cidfile", word="file", help="Write the container's ID to a new file"),
+    Option(name="cpu-shares", short="c", kind="int", help="CPU weight against other containers (1024 is one share)"),
+    Option(name="cpus", word="number", help="How many CPUs' worth of time, such as 1.5"),
+    Option(name="cpuset-cpus", word="list", help="CPUs to run on, such as 0-3 or 0,1"),
+    Option(name="cpuset-mems", word="list", help="Memory nodes to use, such as 0-3 or 0,1"),
+    Option(name="device", kind="list", word="host[:inside[:rwm]]", help="Show a device of the host inside"),
+    Option(name="domainname", word="name", help="NIS domain name inside"),
+    Option(name="entrypoint", word="command", help='Replace the image\'s entrypoint; "" removes it'),
+    Option(name="group-add", kind="list", word="group", help="Additional group, by name or number"),
+    Option(name="hostname", short="h", word="name", help="Host name inside"),
+    Option(name="init", kind="bool", help="Run an init inside that forwards signals and reaps processes"),
+    Option(name="ipc", word="host|private", help="IPC namespace", default="private"),
+    Option(name="label", short="l", kind="list", word="KEY[=VALUE]", help="Set a label"),
+    Option(name="label-file", kind="list", word="file", help="Read labels from a file, one KEY=VALUE a line"),
+    Option(name="log-driver", word="cri|none", help="How output is kept", default="cri"),
+    Option(name="log-opt", kind="list", word="key=value", help="max-size (default 10m) and max-file (default 3)"),
+    Option(name="memory", short="m", word="bytes", help="Memory limit, such as 512m"),
+    Option(name="memory-reservation", word="bytes", help="Memory that is kept for it when the host runs short"),
+    Option(name="memory-swap", word="bytes", help="Limit of memory plus swap; -1 for unlimited swap"),
+    Option(name="mount", kind="list", word="type=…,…", help="type=bind,source=…,target=… or type=tmpfs,target=…"),
+    Option(name="name", word="name", help="Name of the container"),
+    Option(name="network", alias="net", kind="list", word="none|host", help="Network", default="none"),
+    Option(name="pid", word="host|private", help="PID namespace", default="private"),
+    Option(name="pids-limit", kind="int", help="How many processes and threads; -1 for unlimited"),
+    Option(name="platform", word="os/arch", help="Must be the host's own platform"),
+    Option(name="privileged", kind="bool", help="All capabilities and devices, no confinement"),
+    Option(name="pull", word="missing|never", help="Nothing is pulled: no registries so far", default="missing"),
+    Option(name="quiet", short="q", kind="bool", help="Accepted for scripts: there is no progress to hide"),
+    Option(name="read-only", kind="bool", help="Mount the root file system read-only"),
+    Option(name="rm", kind="bool", help="Remove the container when it exits"),
+    Option(name="security-opt", kind="list", word="option", help="seccomp=FILE|unconfined, no-new-privileges, …"),
+    Option(name="shm-size", word="bytes", help="Size of /dev/shm", default="64m"),
+    Option(name="stop-signal", word="signal", help="Signal that stops the container", default="the image's, or TERM"),
+    Option(name="stop-timeout", kind="int", word="seconds", help="Seconds to wait before killing it", default="10"),
+    Option(name="sysctl", kind="list", word="key=value", help="Kernel setting of the container's namespaces"),
+    Option(name="tmpfs", kind="list", word="dir[:options]", help="Mount an empty tmpfs"),
+    Option(name="ulimit", kind="list", word="name=soft[:hard]", help="Resource limit, such as nofile=1024:4096"),
+    Option(name="uts", word="host", help="UTS namespace: the host's instead of a private one"),
+    Option(name="volume", short="v", kind="list", word="host:inside[:options]", help="Bind a host directory or file"),
+)
+
+RUN_OPTIONS = (
+    *CREATE_OPTIONS,
+    DETACH_KEYS,
+    SIG_PROXY,
+    Option(name="detach", short="d", kind="bool", help="Run in the background and print the container's ID"),
+)
+
+ABSENT = {
+    **absent("Tiffin has no bridge networks so far; use --network host", "publish/p", "publish-all/P"),
+    **absent(
+        "Tiffin has no bridge networks so far, only --network none and --network host",
+        "expose", "ip", "ip6", "link", "link-local-ip", "mac-address", "network-alias", "net-alias",
+    ),
+    **absent(
+        "Tiffin does not write /etc/hosts and /etc/resolv.conf from options so far; bind your own with -v",
+        "add-host", "dns", "dns-option", "dns-opt", "dns-search",
+    ),
+    **absent("Tiffin has no named volumes so far; bind a host directory with -v", "volume-driver", "volumes-from"),
+    **absent(
+        "Tiffin runs no health checks so far",
+        "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period",
+        "health-timeout", "no-healthcheck",
+    ),
+    **absent("Tiffin restarts no containers so far", "restart"),
+    **absent("Tiffin limits no block devices so far", "blkio-weight", "blkio-weight-device", "device-read-bps",
+             "device-read-iops", "device-write-bps", "device-write-iops"),
+    **absent("use --cpus, which sets both period and quota", "cpu-period", "cpu-quota"),
+    **absent("Tiffin sets no real-time CPU budgets so far", "cpu-rt-period", "cpu-rt-runtime"),
+    **absent("Tiffin leaves the kernel's own rules for memory shortage as they are", "memory-swappiness",
+             "oom-kill-disable", "oom-score-adj"),
+    **absent("Linux has dropped this limit; --memory counts kernel memory too", "kernel-memory"),
+    **absent("Tiffin takes one device at a time so far, with --device", "device-cgroup-rule", "gpus"),
+    **absent("the parent is one for the whole engine so far", "cgroup-parent"),
+    **absent("Tiffin has no user namespaces so far", "userns"),
+    **absent("Tiffin has its own launcher only so far", "runtime", "annotation"),
+    **absent("a container's writable layer has no options so far", "storage-opt"),
+    **absent("Tiffin has no API server so far", "use-api-socket"),
+    **absent("Tiffin has no registries so far, so there is nothing to verify", "disable-content-trust"),
+    **absent("it is for Windows containers only", "cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops",
+             "isolation"),
+}  # fmt: skip

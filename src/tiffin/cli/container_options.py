@@ -1,0 +1,312 @@
+"""The options of `run` and `create`, made into a `ContainerConfig`."""
+
+from __future__ import annotations
+
+import os
+
+from tiffin.cli import env_files, mount_options
+from tiffin.cli.units import parse_bytes
+from tiffin.errors import NotSupportedError, UsageError
+from tiffin.model.container import ContainerConfig, Device, LogConfig, Mount, Ulimit
+from tiffin.model.resources import Resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from tiffin.cli.options import Parsed
+
+    T = TypeVar("T")
+
+_ULIMITS = (
+    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+    "rttime", "sigpending", "stack",
+)  # fmt: skip
+_SYSCTLS = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
+            "kernel.shmmni", "kernel.shm_rmid_forced", "kernel.domainname", "kernel.hostname")  # fmt: skip
+_STREAMS = ("stdin", "stdout", "stderr")
+
+
+def config_from(parsed: Parsed) -> ContainerConfig:
+    """What `run` or `create` was asked for. UsageError, NotSupportedError."""
+    image, *command = parsed.arguments
+    _check_pull(parsed)
+    _check_platform(parsed)
+    return ContainerConfig(
+        image=image,
+        command=tuple(command),
+        entrypoint=_entrypoint(parsed),
+        name=parsed.text("name"),
+        env=environment(parsed),
+        workdir=workdir(parsed),
+        user=parsed.text("user"),
+        groups=tuple(parsed.items("group-add")),
+        hostname=parsed.text("hostname"),
+        domainname=parsed.text("domainname"),
+        tty=parsed.flag("tty"),
+        interactive=parsed.flag("interactive"),
+        auto_remove=parsed.flag("rm"),
+        network=_network(parsed),
+        pid=_namespace(parsed, "pid", ("host", "private"), "Tiffin shares no container's so far"),
+        ipc=_namespace(parsed, "ipc", ("host", "private"), "Tiffin shares no container's so far"),
+        uts=_namespace(parsed, "uts", ("host", "private"), ""),
+        cgroupns=_namespace(parsed, "cgroupns", ("host", "private"), ""),
+        mounts=_mounts(parsed),
+        read_only=parsed.flag("read-only"),
+        cap_add=tuple(parsed.items("cap-add")),
+        cap_drop=tuple(parsed.items("cap-drop")),
+        privileged=parsed.flag("privileged"),
+        security_opts=tuple(parsed.items("security-opt")),
+        devices=_each(parsed, "device", _device),
+        sysctls=_each(parsed, "sysctl", _sysctl),
+        ulimits=_each(parsed, "ulimit", _ulimit),
+        shm_size_bytes=_bytes(parsed, "shm-size") or 64 << 20,
+        init=parsed.flag("init"),
+        labels=_labels(parsed),
+        stop_signal=parsed.text("stop-signal"),
+        stop_timeout_s=_stop_timeout(parsed),
+        resources=_resources(parsed),
+        log=_log(parsed),
+    )
+
+
+def environment(parsed: Parsed) -> tuple[str, ...]:
+    """--env-file and then --env, so that the command line wins."""
+    entries: list[str] = []
+    for path in parsed.items("env-file"):
+        entries += env_files.read_env_file(path, os.environ)
+    return (*entries, *_each(parsed, "env", env_files.variable))
+
+
+def workdir(parsed: Parsed) -> str | None:
+    path = parsed.text("workdir")
+    if path and not path.startswith("/"):
+        raise parsed.invalid("workdir", path, "the working directory must be an absolute path")
+    return path or None
+
+
+def attached_streams(parsed: Parsed) -> frozenset[str]:
+    """Which of "stdin", "stdout", "stderr" the user wants here: all but stdin unless -a or -i say otherwise."""
+    asked = parsed.items("attach")
+    for stream in asked:
+        if stream.lower() not in _STREAMS:
+            raise parsed.invalid("attach", stream, "valid streams are stdin, stdout and stderr")
+    if not asked:
+        return frozenset(_STREAMS if parsed.flag("interactive") else _STREAMS[1:])
+    return frozenset(stream.lower() for stream in asked)
+
+
+def _each(parsed: Parsed, name: str, convert: Callable[[str], T]) -> tuple[T, ...]:
+    values = []
+    for text in parsed.items(name):
+        try:
+            values.append(convert(text))
+        except ValueError as error:
+            raise parsed.invalid(name, text, str(error)) from None
+    return tuple(values)
+
+
+def _bytes(parsed: Parsed, name: str, *, negative: bool = False) -> int | None:
+    text = parsed.text(name)
+    if text is None:
+        return None
+    if negative and text == "-1":
+        return -1
+    try:
+        return parse_bytes(text) or None
+    except ValueError as error:
+        raise parsed.invalid(name, text, str(error)) from None
+
+
+def _entrypoint(parsed: Parsed) -> tuple[str, ...] | None:
+    text = parsed.text("entrypoint")
+    if text is None:
+        return None
+    return (text,) if text else ()
+
+
+def _network(parsed: Parsed) -> str:
+    networks = parsed.items("network")
+    if len(networks) > 1:
+        raise NotSupportedError("several --network options are not supported yet: Tiffin has only none and host so far")
+    network = networks[0] if networks else "none"
+    if network not in ("none", "host"):
+        raise NotSupportedError(
+            f"--network {network} is not supported yet: Tiffin has no bridge networks so far",
+            hint="use --network host or --network none",
+        )
+    return network
+
+
+def _namespace(parsed: Parsed, name: str, modes: tuple[str, ...], others: str) -> str:
+    mode = parsed.text(name) or "private"
+    if mode in modes:
+        return mode
+    if others and (mode.startswith("container:") or mode in ("shareable", "none")):
+        raise NotSupportedError(f"--{name} {mode} is not supported yet: {others}", hint=f"use {' or '.join(modes)}")
+    raise parsed.invalid(name, mode, f"it is {' or '.join(modes)}")
+
+
+def _mounts(parsed: Parsed) -> tuple[Mount, ...]:
+    mounts = (
+        *_each(parsed, "volume", mount_options.volume),
+        *_each(parsed, "mount", mount_options.mount),
+        *_each(parsed, "tmpfs", mount_options.tmpfs),
+    )
+    seen = set()
+    for mount in mounts:
+        target = os.path.normpath(mount.target)
+        if target in seen:
+            raise UsageError(f"duplicate mount point: {target}", hint="mount one thing at a place")
+        seen.add(target)
+    return mounts
+
+
+def _device(text: str) -> Device:
+    if "=" in text and not text.startswith("/"):
+        raise NotSupportedError(f"--device {text} is not supported yet: Tiffin reads no CDI device descriptions so far")
+    parts = text.split(":")
+    host, inside, permissions = parts[0], parts[0], "rwm"
+    if len(parts) == 2 and parts[1] and not parts[1].strip("rwm"):
+        permissions = parts[1]
+    elif len(parts) in (2, 3):
+        inside = parts[1] or host
+        permissions = parts[2] if len(parts) == 3 else permissions
+    elif len(parts) > 3:
+        raise ValueError("not of the form host[:inside[:rwm]]")
+    if not permissions or permissions.strip("rwm") or len(set(permissions)) != len(permissions):
+        raise ValueError(f"bad permissions '{permissions}'; they are letters of rwm")
+    for path in (host, inside):
+        if not path.startswith("/"):
+            raise ValueError(f"'{path}' is not an absolute path")
+    return Device(host_path=host, container_path=inside, permissions=permissions)
+
+
+def _sysctl(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError("not of the form key=value")
+    if key not in _SYSCTLS and not key.startswith(("net.", "fs.mqueue.")):
+        raise ValueError(f"the kernel keeps '{key}' for the whole host, not per container")
+    return key, value
+
+
+def _ulimit(text: str) -> Ulimit:
+    name, equals, limits = text.partition("=")
+    if not equals or not limits:
+        raise ValueError("not of the form name=soft[:hard]")
+    if name not in _ULIMITS:
+        raise ValueError(f"unknown limit '{name}'; it is one of {', '.join(_ULIMITS)}")
+    words = limits.split(":")
+    if len(words) > 2:
+        raise ValueError("more than a soft and a hard limit")
+    try:
+        soft, hard = int(words[0]), int(words[-1])
+    except ValueError:
+        raise ValueError(f"'{limits}' is not a number or two") from None
+    if min(soft, hard) < -1:
+        raise ValueError("a limit is not negative, except -1 for unlimited")
+    if hard != -1 and (soft == -1 or soft > hard):
+        shown = "unlimited" if soft == -1 else soft
+        raise ValueError(f"the soft limit must not be above the hard limit: {shown} > {hard}")
+    return Ulimit(name=name, soft=soft, hard=hard)
+
+
+def _labels(parsed: Parsed) -> tuple[tuple[str, str], ...]:
+    labels: dict[str, str] = {}
+    for path in parsed.items("label-file"):
+        labels.update(env_files.read_label_file(path))
+    labels.update(_each(parsed, "label", _label))
+    return tuple(labels.items())
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, _, value = text.partition("=")
+    if not key:
+        raise ValueError(f"invalid label '{text}': empty name")
+    return key, value
+
+
+def _stop_timeout(parsed: Parsed) -> int | None:
+    seconds = parsed.number("stop-timeout")
+    if seconds is not None and seconds < -1:
+        raise parsed.invalid("stop-timeout", str(seconds), "seconds are not negative, except -1 for no limit")
+    return seconds
+
+
+def _resources(parsed: Parsed) -> Resources:
+    pids = parsed.number("pids-limit")
+    return Resources(
+        memory_bytes=_bytes(parsed, "memory"),
+        memory_swap_bytes=_bytes(parsed, "memory-swap", negative=True),
+        memory_reservation_bytes=_bytes(parsed, "memory-reservation"),
+        cpus=_cpus(parsed),
+        cpu_shares=parsed.number("cpu-shares") or None,
+        cpuset_cpus=parsed.text("cpuset-cpus") or None,
+        cpuset_mems=parsed.text("cpuset-mems") or None,
+        pids_limit=-1 if pids == 0 else pids,
+    )
+
+
+def _cpus(parsed: Parsed) -> float | None:
+    text = parsed.text("cpus")
+    if text is None:
+        return None
+    try:
+        cpus = float(text)
+        if not 0 <= cpus < 1e6:
+            raise ValueError
+    except ValueError:
+        raise parsed.invalid("cpus", text, "not a number of CPUs such as 1.5") from None
+    return cpus or None
+
+
+def _log(parsed: Parsed) -> LogConfig:
+    driver = parsed.text("log-driver") or "cri"
+    if driver not in ("cri", "none"):
+        raise NotSupportedError(
+            f"--log-driver {driver} is not supported yet: Tiffin writes its logs in the CRI format only",
+            hint="use --log-driver cri or --log-driver none; `tiffin logs` reads the first",
+        )
+    values: dict[str, int] = {}
+    for text in parsed.items("log-opt"):
+        key, equals, value = text.partition("=")
+        try:
+            if key == "max-size" and equals:
+                values["max_size_bytes"] = parse_bytes(value)
+            elif key == "max-file" and equals:
+                values["max_files"] = int(value)
+            else:
+                raise ValueError("it is max-size=BYTES or max-file=NUMBER")
+            if min(values.values()) < 1:
+                raise ValueError("it must be at least 1")
+        except ValueError as error:
+            reason = f"'{value}' is not a number" if "literal" in str(error) else str(error)
+            raise parsed.invalid("log-opt", text, reason) from None
+    return LogConfig(driver=driver, **values)
+
+
+def _check_pull(parsed: Parsed) -> None:
+    policy = parsed.text("pull")
+    if policy == "always":
+        raise NotSupportedError(
+            "--pull always is not supported yet: Tiffin has no registries so far",
+            hint="get images with `tiffin load`, `tiffin import` or `tiffin bootstrap`",
+        )
+    if policy not in (None, "missing", "never"):
+        raise parsed.invalid("pull", policy, "it is always, missing or never")
+
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+
+
+def _check_platform(parsed: Parsed) -> None:
+    platform = parsed.text("platform")
+    if platform is None:
+        return
+    machine = os.uname().machine
+    own = f"linux/{_ARCHITECTURES.get(machine, machine)}"
+    wanted = platform.lower().replace("x86_64", "amd64").replace("aarch64", "arm64")
+    if wanted not in (own, own.partition("/")[2], f"{own}/v8" if own == "linux/arm64" else own, "linux"):
+        raise NotSupportedError(f"--platform {platform} is not supported yet: this host runs {own} only")

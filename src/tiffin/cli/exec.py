@@ -1,0 +1,90 @@
+"""`exec`."""
+
+from __future__ import annotations
+
+from tiffin.cli.container_flags import DETACH_KEYS, PROCESS
+from tiffin.cli.container_options import environment, workdir
+from tiffin.cli.options import Option, Verb
+from tiffin.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tiffin.cli.context import Context
+    from tiffin.cli.options import Parsed
+
+
+def _exec(context: Context, parsed: Parsed) -> int:
+    container, *command = parsed.arguments
+    details: dict[str, Any] = {
+        "user": parsed.text("user"),
+        "workdir": workdir(parsed),
+        "env": environment(parsed),
+        "privileged": parsed.flag("privileged"),
+    }
+    tty, interactive = parsed.flag("tty"), parsed.flag("interactive")
+    if parsed.flag("detach"):
+        if tty:
+            raise UsageError("conflicting options: cannot specify both --detach and --tty", hint="leave out -t")
+        context.engine.exec(container, command, detach=True, **details).close()
+        return 0
+    if tty:
+        return _with_terminal(context, parsed, container, command, interactive, details)
+
+    from tiffin.cli.plumbing import run_plumbed
+
+    return run_plumbed(
+        lambda stdin, stdout, stderr: context.engine.exec(
+            container, command, stdin=stdin, stdout=stdout, stderr=stderr, **details
+        ),
+        interactive=interactive,
+    )
+
+
+def _with_terminal(
+    context: Context, parsed: Parsed, container: str, command: list[str], interactive: bool, details: dict[str, Any]
+) -> int:
+    from tiffin.cli import foreground
+    from tiffin.cli.relay import TerminalChannel
+
+    keys = foreground.detach_keys(parsed)
+    foreground.check_terminal(True, interactive)
+    size = foreground.terminal_size()
+    with context.engine.exec(container, command, tty=True, tty_size=size, **details) as session:
+        outcome = foreground.attend(
+            TerminalChannel(session.master, session.resize),
+            tty=True,
+            streams=frozenset(("stdin", "stdout") if interactive else ("stdout",)),
+            keys=keys,
+            forward=session.signal,
+            name=container,
+        )
+        if outcome.detached:
+            return 0
+        if outcome.reader_gone:
+            return foreground.READER_GONE
+        return session.wait()
+
+
+EXEC = Verb(
+    name="exec",
+    summary="Run a command in a running container",
+    run=_exec,
+    arguments="CONTAINER COMMAND [ARG...]",
+    minimum=2,
+    maximum=None,
+    options=(
+        *PROCESS,
+        DETACH_KEYS,
+        Option(name="detach", short="d", kind="bool", help="Run it in the background"),
+        Option(name="privileged", kind="bool", help="Give it all capabilities"),
+    ),
+    interspersed=False,
+    container_codes=True,
+    description="The exit code is the command's own; 126 means that it cannot be executed, 127 that it was not found.",
+    examples=(
+        ("tiffin exec -it web sh", "a shell in a running container"),
+        ("tiffin exec web cat /etc/hosts > hosts", "output into a file"),
+    ),
+)

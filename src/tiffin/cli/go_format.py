@@ -1,0 +1,210 @@
+"""How Go's fmt shows values: Println, Print, Printf, and the names of types in its complaints."""
+
+from __future__ import annotations
+
+import json
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_VERB = re.compile(r"%([-+# 0]*)(\*|\d+)?(?:\.(\*|\d*))?(.)?", re.DOTALL)
+
+
+class Fields(dict[str, "Any"]):
+    """A struct: its fields are fixed, so asking for another is a mistake; callables are its methods.
+
+    A plain dict is a map, in which a missing key is no mistake.
+    """
+
+    type_name = "object"
+
+
+class NoValue:
+    """What a missing key of a map gives."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "<no value>"
+
+
+NO_VALUE = NoValue()
+
+
+def type_name(value: Any) -> str:
+    """The Go type that a value would have."""
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, Fields):
+        return value.type_name
+    for kind, name in ((int, "int"), (float, "float64"), (str, "string"), (dict, "map[string]interface {}")):
+        if isinstance(value, kind):
+            return name
+    return "[]interface {}" if isinstance(value, list | tuple) else "<nil>"
+
+
+def show(value: Any, *, names: bool = False) -> str:
+    """A value as %v shows it; `names` as %+v."""
+    if value is None:
+        return "<nil>"
+    if value is NO_VALUE:
+        return "<no value>"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _float(value)
+    if isinstance(value, Fields):
+        inside = [(key, item) for key, item in value.items() if not callable(item)]
+        return "{" + " ".join(f"{key}:{show(item, names=names)}" if names else show(item) for key, item in inside) + "}"
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{show(value[key], names=names)}" for key in sorted(value)) + "]"
+    if isinstance(value, list | tuple):
+        return "[" + " ".join(show(item, names=names) for item in value) + "]"
+    return str(value)
+
+
+def _float(value: float) -> str:
+    if value != value or value in (float("inf"), float("-inf")):
+        return {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}[str(value)]
+    digits = next(digits for digits in range(17) if float(f"{value:.{digits}e}") == value)
+    shortest = f"{value:.{digits}e}"
+    exponent = int(shortest.partition("e")[2])
+    if -4 <= exponent < 6:
+        return f"{value:.{max(0, digits - exponent)}f}"
+    return shortest
+
+
+def sprint(values: list[Any]) -> str:
+    """Go's Sprint: a space between two values when neither is a string."""
+    text = ""
+    for index, value in enumerate(values):
+        if index and not isinstance(value, str) and not isinstance(values[index - 1], str):
+            text += " "
+        text += show(value)
+    return text
+
+
+def sprintf(template: str, values: list[Any]) -> str:
+    """Go's Sprintf, with its marks for what does not fit ("%!d(string=a)")."""
+    used = 0
+    out = []
+    position = 0
+    for match in _VERB.finditer(template):
+        out.append(template[position : match.start()])
+        position = match.end()
+        flags, width, precision, verb = match.groups()
+        if verb is None:
+            out.append("%!(NOVERB)")
+            continue
+        if verb == "%":
+            out.append("%")
+            continue
+        if width == "*":
+            width, used = (str(values[used]) if used < len(values) else ""), used + 1
+            if width.startswith("-"):
+                flags, width = flags + "-", width[1:]
+        if precision == "*":
+            precision, used = (str(values[used]) if used < len(values) else ""), used + 1
+        if used >= len(values):
+            out.append(f"%!{verb}(MISSING)")
+            continue
+        value = values[used]
+        used += 1
+        out.append(_padded(_verb(verb, flags, precision, value), flags, int(width or 0), value))
+    out.append(template[position:])
+    if used < len(values):
+        extra = ", ".join(f"{type_name(value)}={show(value)}" for value in values[used:])
+        out.append(f"%!(EXTRA {extra})")
+    return "".join(out)
+
+
+def _padded(text: str, flags: str, width: int, value: Any) -> str:
+    if "-" in flags:
+        return text.ljust(width)
+    if "0" in flags and isinstance(value, int | float) and not isinstance(value, bool):
+        sign = text[0] if text[:1] in ("+", "-") else ""
+        return sign + text[len(sign) :].rjust(width - len(sign), "0")
+    return text.rjust(width)
+
+
+def _verb(verb: str, flags: str, precision: str | None, value: Any) -> str:
+    if verb == "T":
+        return type_name(value)
+    if verb == "v":
+        return go_syntax(value) if "#" in flags else show(value, names="+" in flags)
+    if isinstance(value, list | tuple):
+        return "[" + " ".join(_verb(verb, flags, precision, item) for item in value) + "]"
+    if isinstance(value, dict):
+        inside = [f"{key}:{_verb(verb, flags, precision, item)}" for key, item in sorted(value.items())]
+        return "map[" + " ".join(inside) + "]"
+    shown: str | None = None
+    if isinstance(value, bool):
+        shown = show(value) if verb == "t" else None
+    elif isinstance(value, int):
+        shown = _integer(verb, flags, precision, value)
+    elif isinstance(value, float):
+        shown = _real(verb, precision, value)
+        shown = f"+{shown}" if shown is not None and "+" in flags and value >= 0 else shown
+    elif isinstance(value, str):
+        shown = _string(verb, precision, value)
+    if shown is None:
+        return f"%!{verb}({type_name(value)}={show(value)})" if value is not None else f"%!{verb}(<nil>)"
+    return shown
+
+
+def _integer(verb: str, flags: str, precision: str | None, value: int) -> str | None:
+    if verb in ("d", "b", "o", "x", "X"):
+        digits = f"{abs(value):{verb}}"
+        if precision:
+            digits = digits.rjust(int(precision), "0")
+        prefix = {"x": "0x", "X": "0X", "o": "0", "b": "0b"}.get(verb, "") if "#" in flags else ""
+        sign = "-" if value < 0 else "+" if "+" in flags else " " if " " in flags else ""
+        return sign + prefix + digits
+    if verb == "c":
+        return chr(value)
+    if verb == "q":
+        return "'" + chr(value) + "'"
+    if verb == "U":
+        return f"U+{value:04X}"
+    return None
+
+
+def _real(verb: str, precision: str | None, value: float) -> str | None:
+    if verb in ("f", "F", "e", "E"):
+        return f"{value:.{int(precision or 0) if precision is not None else 6}{verb}}"
+    if verb in ("g", "G"):
+        return _float(value) if precision is None else f"{value:.{int(precision or 0)}{verb}}"
+    return None
+
+
+def _string(verb: str, precision: str | None, value: str) -> str | None:
+    if precision is not None:
+        value = value[: int(precision or 0)]
+    if verb == "s":
+        return value
+    if verb == "q":
+        return quoted(value)
+    if verb in ("x", "X"):
+        digits = value.encode("utf-8", "surrogateescape").hex()
+        return digits.upper() if verb == "X" else digits
+    return None
+
+
+def quoted(text: str) -> str:
+    """A string literal."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\x7f")
+
+
+def go_syntax(value: Any) -> str:
+    """A value as %#v shows it."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, dict):
+        inside = ", ".join(f"{quoted(key)}:{go_syntax(item)}" for key, item in sorted(value.items()))
+        return f"{type_name(value)}{{{inside}}}"
+    if isinstance(value, list | tuple):
+        return "[]interface {}{" + ", ".join(go_syntax(item) for item in value) + "}"
+    return show(value)

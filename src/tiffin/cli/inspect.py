@@ -1,0 +1,146 @@
+"""`inspect`, `container inspect` and `image inspect`."""
+
+from __future__ import annotations
+
+import sys
+
+from tiffin.cli.go_format import Fields
+from tiffin.cli.options import Option, Verb
+from tiffin.cli.report import show_error
+from tiffin.errors import AmbiguousError, NotFoundError, NotSupportedError, TiffinError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from tiffin.cli.context import Context
+    from tiffin.cli.options import Parsed
+
+# Objects whose keys the user chose; in all others the keys are known, and an unknown one is a mistake.
+_MAPS = frozenset((
+    "Annotations", "Config/LogConfig", "Data", "ExposedPorts", "Labels", "Networks", "Options", "PortBindings", "Ports",
+    "Sysctls", "Tmpfs", "Volumes",
+))  # fmt: skip
+
+
+def structured(value: Any, key: str = "", parent: str = "") -> Any:
+    """Plain JSON data as templates see it: objects are structs, except those whose keys the user chose."""
+    if isinstance(value, dict):
+        inside = {name: structured(item, name, key) for name, item in value.items()}
+        return inside if key in _MAPS or f"{key}/{parent}" in _MAPS else Fields(inside)
+    if isinstance(value, list):
+        return [structured(item, key, parent) for item in value]
+    return value
+
+
+def _inspect(context: Context, parsed: Parsed) -> int:
+    kind = parsed.text("type")
+    if kind in ("config", "network", "node", "plugin", "secret", "service", "task", "volume"):
+        raise NotSupportedError(f"--type {kind} is not supported yet: Tiffin has only containers and images so far")
+    if kind not in (None, "container", "image"):
+        raise parsed.invalid("type", kind, "it is container or image")
+    engine = context.engine
+    readers: list[Callable[[str], dict[str, Any]]] = []
+    if kind in (None, "container"):
+        readers.append(engine.inspect_container)
+    if kind in (None, "image") and not parsed.flag("size"):
+        readers.append(engine.inspect_image)
+    return _show(context, parsed, readers, kind or "object")
+
+
+def _inspect_container(context: Context, parsed: Parsed) -> int:
+    return _show(context, parsed, [context.engine.inspect_container], "container")
+
+
+def _inspect_image(context: Context, parsed: Parsed) -> int:
+    return _show(context, parsed, [context.engine.inspect_image], "image")
+
+
+def _show(
+    context: Context, parsed: Parsed, readers: Sequence[Callable[[str], dict[str, Any]]], kind: str
+) -> int:
+    found = []
+    code = 0
+    failures = []
+    for reference in parsed.arguments:
+        try:
+            facts = _first(readers, reference, kind)
+            if parsed.values.get("size") and parsed.flag("size") and "Path" in facts:
+                facts["SizeRw"] = context.engine.container_size(facts["Id"])[0]
+            found.append(facts)
+        except TiffinError as error:
+            failures.append(error)
+            code = code or error.exit_code
+    format = parsed.text("format")
+    if format == "json":
+        from tiffin.cli.template_functions import to_json
+
+        print(to_json([structured(facts) for facts in found]))
+    elif format:
+        from tiffin.cli.listing import render_one
+
+        for facts in found:
+            sys.stdout.write(render_one(format, structured(facts)))
+    else:
+        import json
+
+        print(json.dumps(found, indent=4, ensure_ascii=False))
+    for failure in failures:
+        show_error(context, failure)
+    return code
+
+
+def _first(readers: Sequence[Callable[[str], dict[str, Any]]], reference: str, kind: str) -> dict[str, Any]:
+    missing: NotFoundError | None = None
+    for read in readers:
+        try:
+            return read(reference)
+        except AmbiguousError:
+            raise
+        except NotFoundError as error:
+            missing = error
+    if len(readers) == 1 and missing is not None:
+        raise missing
+    raise NotFoundError(f"no such {kind}: {reference}")
+
+
+_FORMAT = Option(name="format", short="f", word="template", help="'json', or a Go template such as '{{.State.Status}}'")
+_SIZE = Option(name="size", short="s", kind="bool", help="Show the size of what a container wrote")
+_EXAMPLES = (
+    ("tiffin inspect -f '{{.State.Status}}' web", "one field"),
+    ("tiffin inspect -f '{{range $k, $v := .Config.Labels}}{{$k}}={{$v}} {{end}}' web", "a loop over the labels"),
+    ("tiffin inspect -f '{{json .HostConfig}}' web", "a part as JSON"),
+)
+
+INSPECT = Verb(
+    name="inspect",
+    summary="Show everything known of containers and images, as JSON",
+    run=_inspect,
+    arguments="NAME|ID [NAME|ID...]",
+    minimum=1,
+    maximum=None,
+    options=(_FORMAT, _SIZE, Option(name="type", word="container|image", help="Only look for this kind")),
+    examples=_EXAMPLES,
+)
+CONTAINER_INSPECT = Verb(
+    name="container inspect",
+    summary="Show everything known of containers, as JSON",
+    run=_inspect_container,
+    arguments="CONTAINER [CONTAINER...]",
+    minimum=1,
+    maximum=None,
+    options=(_FORMAT, _SIZE),
+    examples=_EXAMPLES,
+)
+IMAGE_INSPECT = Verb(
+    name="image inspect",
+    summary="Show everything known of images, as JSON",
+    run=_inspect_image,
+    arguments="IMAGE [IMAGE...]",
+    minimum=1,
+    maximum=None,
+    options=(_FORMAT,),
+    absent={"platform": ("platform", "Tiffin keeps one platform per image so far")},
+    examples=(("tiffin image inspect -f '{{.Config.Cmd}}' debian:bookworm", "what it runs by default"),),
+)

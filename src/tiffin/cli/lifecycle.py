@@ -1,0 +1,102 @@
+"""`stop`, `kill`, `wait` and `rm`."""
+
+from __future__ import annotations
+
+from tiffin.cli.options import Option, Verb, absent
+from tiffin.cli.report import for_each
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tiffin.cli.context import Context
+    from tiffin.cli.options import Parsed
+
+_ARGUMENTS = "CONTAINER [CONTAINER...]"
+
+
+def _stop(context: Context, parsed: Parsed) -> int:
+    timeout_s = parsed.number("timeout")
+    signal = parsed.text("signal")
+
+    def stop(reference: str) -> str:
+        context.engine.stop(reference, timeout_s=timeout_s, signal=signal)
+        return reference
+
+    return for_each(context, parsed.arguments, stop)
+
+
+def _kill(context: Context, parsed: Parsed) -> int:
+    signal = parsed.text("signal") or "KILL"
+
+    def kill(reference: str) -> str:
+        context.engine.kill(reference, signal=int(signal) if signal.isdigit() else signal)
+        return reference
+
+    return for_each(context, parsed.arguments, kill)
+
+
+def _wait(context: Context, parsed: Parsed) -> int:
+    return for_each(context, parsed.arguments, lambda reference: str(context.engine.wait(reference)))
+
+
+def _rm(context: Context, parsed: Parsed) -> int:
+    force = parsed.flag("force")
+
+    def remove(reference: str) -> str:
+        context.engine.remove(reference, force=force)
+        return reference
+
+    return for_each(context, parsed.arguments, remove)
+
+
+STOP = Verb(
+    name="stop",
+    summary="Stop one or more running containers",
+    run=_stop,
+    arguments=_ARGUMENTS,
+    minimum=1,
+    maximum=None,
+    options=(
+        Option(name="signal", short="s", word="signal", help="Signal to send first", default="the container's"),
+        Option(
+            name="timeout", alias="time", short="t", kind="int", word="seconds",
+            help="Seconds to wait before killing it; -1 waits for ever", default="the container's, or 10",
+        ),
+    ),
+    examples=(("tiffin stop web", "asks, and kills after 10 seconds"), ("tiffin stop -t 0 web", "kills at once")),
+)  # fmt: skip
+
+KILL = Verb(
+    name="kill",
+    summary="Send a signal to one or more running containers",
+    run=_kill,
+    arguments=_ARGUMENTS,
+    minimum=1,
+    maximum=None,
+    options=(Option(name="signal", short="s", word="signal", help="Name or number", default="KILL"),),
+    examples=(("tiffin kill -s HUP web", "have it read its configuration again"),),
+)
+
+WAIT = Verb(
+    name="wait",
+    summary="Wait until one or more containers stop, then print their exit codes",
+    run=_wait,
+    arguments=_ARGUMENTS,
+    minimum=1,
+    maximum=None,
+    examples=(("tiffin wait job", "prints 0 when it went well"),),
+)
+
+RM = Verb(
+    name="rm",
+    summary="Remove one or more containers",
+    run=_rm,
+    arguments=_ARGUMENTS,
+    minimum=1,
+    maximum=None,
+    options=(
+        Option(name="force", short="f", kind="bool", help="Kill it first if it runs"),
+        Option(name="volumes", short="v", kind="bool", help="And its anonymous volumes; Tiffin makes none so far"),
+    ),
+    absent=absent("Tiffin links no containers", "link/l"),
+    examples=(("tiffin rm -f web", "whether it runs or not"),),
+)

@@ -1,0 +1,184 @@
+"""Entry point of the `tiffin` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tiffin.cli import commands
+from tiffin.cli.context import Context
+from tiffin.cli.options import HelpAsked, Option, Parsed, Verb, absent, parse
+from tiffin.errors import NotSupportedError, TiffinError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+_INTERRUPTED = 130
+_READER_GONE = 141
+
+
+def _never(context: Context, parsed: Parsed) -> int:
+    raise AssertionError("the global options are no verb")
+
+
+GLOBAL = Verb(
+    name="",
+    summary="A container engine without a daemon",
+    run=_never,
+    arguments="COMMAND",
+    maximum=None,
+    interspersed=False,
+    options=(
+        Option(name="root", word="dir", help="Where images and containers are", default="/var/lib/tiffin"),
+        Option(name="run-root", word="dir", help="Where the state of running containers is", default="/run/tiffin"),
+        Option(name="storage-driver", word="name", help="How root file systems are made; `tiffin info` shows which"),
+        Option(name="debug", short="D", kind="bool", help="Show on standard error what is done and how long it takes"),
+        Option(name="version", short="v", kind="bool", help="Print the version"),
+    ),
+    absent={
+        **absent(
+            "Tiffin has no server so far and works on its own host; choose a store with --root",
+            "host/H", "context/c", "connection", "url", "tls", "tlsverify", "tlscacert", "tlscert", "tlskey",
+        ),
+        **absent("Tiffin reads no configuration files so far", "config"),
+        **absent("use --debug", "log-level/l"),
+    },
+)  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="surrogateescape")  # names and paths need not be UTF-8
+    context: Context | None = None
+    verb: Verb | None = None
+    try:
+        options = parse(GLOBAL, words)
+        if options.flag("version"):
+            from tiffin._version import __version__
+
+            print(f"Tiffin version {__version__}")
+            return _finish(0)
+        name, rest = _split(options.arguments)
+        if name is None:
+            return _finish(0)
+        verb, rest = _find(name, rest)
+        context = Context(
+            root=options.text("root"),
+            run_root=options.text("run-root"),
+            storage=options.text("storage-driver"),
+            debug=options.flag("debug"),
+        )
+        return _finish(verb.run(context, parse(verb, rest)))
+    except HelpAsked:
+        _print_help(verb)
+        return _finish(0)
+    except TiffinError as error:
+        from tiffin.cli.report import show_error
+
+        show_error(context, error)
+        inside = verb is not None and verb.container_codes
+        return 125 if inside and error.exit_code < 125 else error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads our output any more; Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
+        return _READER_GONE
+    finally:
+        if context is not None:
+            context.close()
+
+
+def entry() -> NoReturn:
+    """`main` for the console script: leaves without tearing down the interpreter, which takes milliseconds."""
+    code = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def _finish(code: int) -> int:
+    """`code`, once everything printed has gone out."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from tiffin.errors import StoreError
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
+        raise StoreError(f"cannot write the output: {error.strerror}") from error
+    return code
+
+
+def _split(words: list[str]) -> tuple[str | None, list[str]]:
+    """The verb and its words; None when help was printed instead."""
+    if words and words[0] == "help":
+        words = [*words[1:], "--help"] if len(words) > 1 else []
+    if not words:
+        _print_help(None)
+        return None, []
+    return words[0], words[1:]
+
+
+def _find(name: str, rest: list[str]) -> tuple[Verb, list[str]]:
+    if name in commands.VERBS:
+        return commands.load(commands.VERBS[name]), rest
+    if name in commands.GROUPS:
+        return _find_in_group(name, rest)
+    raise _unknown(name, "", commands.VERBS.keys() | commands.GROUPS.keys())
+
+
+def _find_in_group(group: str, rest: list[str]) -> tuple[Verb, list[str]]:
+    summary, places = commands.GROUPS[group]
+    if not rest or rest[0] in ("--help", "-h"):
+        return _group_page(group, summary, places), []
+    name = commands.ALIASES.get(group, {}).get(rest[0], rest[0])
+    if name not in places:
+        raise _unknown(name, group, set(places))
+    return commands.load(places[name]), rest[1:]
+
+
+def _group_page(group: str, summary: str, places: dict[str, str]) -> Verb:
+    def show(context: Context, parsed: Parsed) -> int:
+        from tiffin.cli.usage import group_help
+
+        sys.stdout.write(group_help(group, summary, [(name, commands.load(places[name]).summary) for name in places]))
+        return 0
+
+    return Verb(name=group, summary=summary, run=show)
+
+
+def _unknown(name: str, group: str, known: set[str]) -> UsageError:
+    shown = f"{group} {name}" if group else name
+    if name in commands.ABSENT:
+        return NotSupportedError(f"'tiffin {shown}' is not supported yet: {commands.ABSENT[name]}")
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=3, cutoff=0.6)
+    hint = f"See 'tiffin {group + ' ' if group else ''}--help'."
+    if close:
+        names = " or ".join(f"'tiffin {group + ' ' if group else ''}{found}'" for found in sorted(close))
+        hint = f"Did you mean {names}? {hint}"
+    return UsageError(f"'{shown}' is not a tiffin command.", hint=hint)
+
+
+def _print_help(verb: Verb | None) -> None:
+    from tiffin.cli import usage
+
+    if verb is not None:
+        sys.stdout.write(usage.verb_help(verb))
+        return
+    topics = [
+        (title, [(name, commands.load(commands.VERBS[name]).summary) for name in names])
+        for title, names in commands.TOPICS
+    ]
+    groups = [(name, summary) for name, (summary, _) in commands.GROUPS.items()]
+    sys.stdout.write(usage.top_help([*topics, ("Groups", groups)], GLOBAL.options))

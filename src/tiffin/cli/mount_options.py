@@ -1,0 +1,189 @@
+"""-v, --mount and --tmpfs: from texts to `Mount` records. Errors are ValueError (the reason) and NotSupportedError."""
+
+from __future__ import annotations
+
+import os
+
+from tiffin.cli.units import parse_bytes
+from tiffin.errors import NotSupportedError
+from tiffin.model.container import Mount
+
+_PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
+_NO_VOLUMES = "Tiffin has no named volumes so far"
+_TMPFS_FLAGS = frozenset(
+    "ro rw suid nosuid dev nodev exec noexec sync async dirsync atime noatime "
+    "diratime nodiratime relatime norelatime strictatime nostrictatime".split()
+)
+_TMPFS_SETTINGS = ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol")
+
+
+def volume(text: str) -> Mount:
+    """`HOST:INSIDE[:OPTION,…]`; a host directory that does not exist is made, as Docker does."""
+    parts = text.split(":")
+    if len(parts) > 3 or not all(parts):
+        raise ValueError("not of the form host:inside[:options]")
+    if len(parts) == 1:
+        raise NotSupportedError(
+            f"-v {text} asks for an anonymous volume, which is not supported yet",
+            hint=f"bind a host directory with -v /some/dir:{text}, or use --tmpfs {text}",
+        )
+    source, target = parts[0], parts[1]
+    if not source.startswith(("/", ".", "~")):
+        raise NotSupportedError(
+            f"-v {text} asks for the named volume '{source}', which is not supported yet: {_NO_VOLUMES}",
+            hint=f"bind a host directory: -v ./{source}:{target}",
+        )
+    if source.startswith("~"):
+        raise ValueError(f"'{source}' starts with ~, which only a shell expands")
+    _check_target(target)
+    readonly, propagation = _volume_options(parts[2] if len(parts) == 3 else "")
+    return Mount(
+        type="bind", source=os.path.abspath(source), target=target, readonly=readonly, propagation=propagation,
+        create_source=True,
+    )  # fmt: skip
+
+
+def _volume_options(text: str) -> tuple[bool, str]:
+    access = propagation = ""
+    for word in text.split(",") if text else ():
+        if word in ("ro", "rw"):
+            if access:
+                raise ValueError(f"'{access}' and '{word}' at once")
+            access = word
+        elif word in _PROPAGATIONS:
+            if propagation:
+                raise ValueError(f"'{propagation}' and '{word}' at once")
+            propagation = word
+        elif word in ("z", "Z"):
+            if os.path.exists("/sys/fs/selinux/enforce"):
+                raise NotSupportedError(
+                    f"the volume option '{word}' is not supported yet: Tiffin relabels no files for SELinux so far",
+                    hint="label the directory with `chcon -Rt container_file_t DIR`",
+                )
+        elif word == "nocopy":
+            raise ValueError("'nocopy' is for named volumes")
+        elif word not in ("consistent", "cached", "delegated"):  # they tune Docker on macOS
+            raise ValueError(f"unknown option '{word}'")
+    return access == "ro", propagation or "rprivate"
+
+
+def mount(text: str) -> Mount:
+    """`type=bind,source=…,target=…[,readonly]` or `type=tmpfs,target=…[,tmpfs-size=…]`."""
+    fields = _csv(text)
+    kind = fields.pop("type", "volume").lower()
+    if kind in ("volume", "image", "npipe", "cluster"):
+        why = {"volume": _NO_VOLUMES, "image": "Tiffin does not mount images so far"}.get(kind, "Linux has none")
+        raise NotSupportedError(f"--mount type={kind} is not supported yet: {why}", hint="use type=bind or type=tmpfs")
+    if kind not in ("bind", "tmpfs"):
+        raise ValueError(f"unknown type '{kind}'; it is bind or tmpfs")
+    target = fields.pop("target", "")
+    if not target:
+        raise ValueError("target is required")
+    _check_target(target)
+    readonly = _flag(fields, "readonly", False)
+    fields.pop("consistency", None)
+    made = _bind(fields, target, readonly) if kind == "bind" else _tmpfs_mount(fields, target, readonly)
+    if fields:
+        name = next(iter(fields))
+        if name.startswith(("bind-", "tmpfs-", "volume-", "image-")):
+            raise ValueError(f"'{name}' does not go with type={kind}")
+        raise ValueError(f"unexpected key '{name}'")
+    return made
+
+
+def _bind(fields: dict[str, str], target: str, readonly: bool) -> Mount:
+    source = fields.pop("source", "")
+    if not source:
+        raise ValueError("source is required for type=bind")
+    if not source.startswith(("/", ".")):
+        raise ValueError(f"source '{source}' is not an absolute path, nor does it start with '.'")
+    propagation = fields.pop("bind-propagation", "rprivate")
+    if propagation not in _PROPAGATIONS:
+        raise ValueError(f"unknown bind-propagation '{propagation}'; it is one of {', '.join(_PROPAGATIONS)}")
+    recursive = not _flag(fields, "bind-nonrecursive", False)
+    mode = fields.pop("bind-recursive", "")
+    if mode == "disabled":
+        recursive = False
+    elif mode in ("writable", "readonly"):
+        raise NotSupportedError(
+            f"bind-recursive={mode} is not supported yet: read-only covers the mounts below where the kernel can",
+            hint="use bind-recursive=enabled or bind-recursive=disabled",
+        )
+    elif mode not in ("", "enabled"):
+        raise ValueError(f"unknown bind-recursive '{mode}'")
+    return Mount(
+        type="bind", source=os.path.abspath(source), target=target, readonly=readonly, propagation=propagation,
+        recursive=recursive,
+    )  # fmt: skip
+
+
+def _tmpfs_mount(fields: dict[str, str], target: str, readonly: bool) -> Mount:
+    if "source" in fields:
+        raise ValueError("source does not go with type=tmpfs")
+    options = []
+    if size := fields.pop("tmpfs-size", ""):
+        options.append(f"size={parse_bytes(size)}")
+    if mode := fields.pop("tmpfs-mode", ""):
+        try:
+            options.append(f"mode={int(mode, 8):o}")
+        except ValueError:
+            raise ValueError(f"tmpfs-mode '{mode}' is not an octal number") from None
+    if extra := fields.pop("tmpfs-options", ""):
+        options += extra.split(";")
+    return Mount(type="tmpfs", target=target, readonly=readonly, tmpfs_options=tuple(options))
+
+
+def tmpfs(text: str) -> Mount:
+    """`DIR[:OPTION,…]`, options as mount(8) takes them for tmpfs."""
+    target, _, words = text.partition(":")
+    _check_target(target)
+    options = tuple(word for word in words.split(",") if word)
+    for word in options:
+        name, equals, _value = word.partition("=")
+        if name not in _TMPFS_SETTINGS if equals else name not in _TMPFS_FLAGS:
+            raise ValueError(f"unknown tmpfs option '{word}'")
+    return Mount(
+        type="tmpfs", target=target, readonly="ro" in options,
+        tmpfs_options=tuple(word for word in options if word not in ("ro", "rw")),
+    )  # fmt: skip
+
+
+def _check_target(target: str) -> None:
+    if not target.startswith("/"):
+        raise ValueError(f"the path inside, '{target}', is not absolute")
+    if os.path.normpath(target) in ("/", "//"):
+        raise ValueError("the path inside cannot be '/'")
+
+
+_NAMES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
+_BARE = ("readonly", "bind-nonrecursive", "volume-nocopy")
+
+
+def _csv(text: str) -> dict[str, str]:
+    if '"' in text:
+        import csv
+
+        try:
+            words = next(csv.reader([text], strict=True))
+        except (csv.Error, StopIteration):
+            raise ValueError("a quote that does not close") from None
+    else:
+        words = text.split(",")
+    fields: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        key = key.lower()
+        name = _NAMES.get(key, key)
+        if not equals:
+            if name not in _BARE:
+                raise ValueError(f"field '{word}' is not a key=value pair")
+            value = "true"
+        fields[name] = value
+    return fields
+
+
+def _flag(fields: dict[str, str], name: str, default: bool) -> bool:
+    text = fields.pop(name, "true" if default else "false")
+    if text.lower() not in ("true", "1", "false", "0"):
+        raise ValueError(f"{name}={text} is neither true nor false")
+    return text.lower() in ("true", "1")

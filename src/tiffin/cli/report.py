@@ -1,0 +1,41 @@
+"""How errors are shown, and what they make of the exit code."""
+
+from __future__ import annotations
+
+import sys
+
+from tiffin.errors import TiffinError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tiffin.cli.context import Context
+
+
+def show_error(context: Context | None, error: TiffinError) -> None:
+    """The message, and what to do about it on a second line; with --debug where it came from as well."""
+    sys.stdout.flush()
+    if context is not None and context.debug is not None:
+        import traceback
+
+        context.debug("".join(traceback.format_exception(error)).rstrip())
+    sys.stderr.write(f"tiffin: {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"{error.hint}\n")
+    sys.stderr.flush()
+
+
+def for_each(context: Context, references: Iterable[str], action: Callable[[str], str | None]) -> int:
+    """Do it to every one, whatever happens to the others; print what `action` returns. The first failure's code."""
+    code = 0
+    for reference in references:
+        try:
+            line = action(reference)
+        except TiffinError as error:
+            show_error(context, error)
+            code = code or error.exit_code
+        else:
+            if line is not None:
+                print(line)
+    return code

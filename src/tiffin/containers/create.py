@@ -1,0 +1,131 @@
+"""Creating a container: what the user asked and what the image says become one record."""
+
+from __future__ import annotations
+
+import os
+
+from tiffin.containers import names
+from tiffin.errors import ConflictError, UsageError
+from tiffin.model.container import Container, ContainerConfig, Mount
+from tiffin.runtime import signals, spec, users
+from tiffin.runtime.compile import RLIMITS
+from tiffin.runtime.security import capabilities, masks, options
+from tiffin.state import containers as records
+from tiffin.state.db import now_ns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tiffin.model.image import Image
+    from tiffin.parts import Parts
+
+DEFAULT_STOP_TIMEOUT_S = 10
+
+
+def create(parts: Parts, config: ContainerConfig) -> Container:
+    """Decide and persist; nothing runs yet. Everything that can be refused now is refused now."""
+    image = parts.images.get(config.image)
+    name = names.check_name(config.name) if config.name else None
+    container = decide(parts, config, image, name)
+    check(parts, container)
+    while True:
+        try:
+            records.add(parts.database, container, needs_image=not parts.is_host(image.id))
+            break
+        except ConflictError:
+            if name is not None:
+                raise
+            container = container.replace(name=names.random_name(lambda taken: records.name_taken(parts.database, taken)))
+    os.makedirs(parts.paths.container(container.id), mode=0o711, exist_ok=True)
+    return container
+
+
+def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None) -> Container:
+    """Merge config and image as Docker does; what the user said wins."""
+    container_id = names.new_id()
+    of_image = image.config
+    entrypoint = of_image.entrypoint if config.entrypoint is None else config.entrypoint
+    command = config.command or (of_image.cmd if config.entrypoint is None else ())
+    argv = (*entrypoint, *command)
+    if not argv or not argv[0]:
+        raise UsageError(f"no command specified: the image {config.image!r} names none", hint="give one after the image")
+    if config.uts == "host" and config.hostname:
+        raise UsageError("conflicting options: hostname and the host's UTS namespace")
+    hostname = config.hostname or (os.uname().nodename if config.uts == "host" else container_id[:12])
+    workdir = config.workdir or of_image.workdir or "/"
+    if not workdir.startswith("/"):
+        raise UsageError(f"the working directory {workdir!r} is invalid, it needs to be an absolute path")
+    timeout = DEFAULT_STOP_TIMEOUT_S if config.stop_timeout_s is None else config.stop_timeout_s
+    return Container(
+        id=container_id,
+        name=name or names.random_name(lambda taken: records.name_taken(parts.database, taken)),
+        image_id=image.id,
+        image_name=config.image,
+        driver=parts.driver_name_for(image.id),
+        created_ns=now_ns(),
+        config=config,
+        argv=argv,
+        env=merge_env(of_image.env, config.env),
+        workdir=workdir,
+        user=config.user if config.user is not None else of_image.user,
+        hostname=hostname,
+        stop_signal=signals.number(config.stop_signal or of_image.stop_signal or "TERM"),
+        stop_timeout_s=timeout,
+        labels=tuple(sorted({**dict(of_image.labels), **dict(config.labels)}.items())),
+    )
+
+
+def merge_env(base: tuple[str, ...], added: tuple[str, ...]) -> tuple[str, ...]:
+    """The variables of `base` with those of `added` over them, each name once, in order of appearance."""
+    merged: dict[str, str] = {}
+    for item in (*base, *added):
+        merged[item.partition("=")[0]] = item
+    return tuple(merged.values())
+
+
+def check(parts: Parts, container: Container) -> None:
+    """Refuse now what could not start later."""
+    config = container.config
+    for what in (*container.argv, *container.env, container.hostname, container.workdir, container.user):
+        if "\0" in what:
+            raise UsageError(f"a NUL byte in {what!r}")
+    if len(container.hostname) > 64:
+        raise UsageError(f"the hostname {container.hostname!r} is longer than 64 characters")
+    check_mounts(config.mounts)
+    spec.namespaces(container)
+    for mount in config.mounts:
+        spec.user_mount(mount)
+    capabilities.resolve(config.cap_add, config.cap_drop, config.privileged, parts.bounding)
+    options.parse_security_opts(config.security_opts)
+    masks.check_sysctls(config.sysctls, network=config.network, ipc=config.ipc)
+    for limit in config.ulimits:
+        if limit.name not in RLIMITS:
+            raise UsageError(f"invalid ulimit type: {limit.name}", hint="known are " + ", ".join(RLIMITS))
+    parts.cgroups.validate(config.resources)
+    # Unknown names fail here rather than at every start.
+    driver = parts.driver(container.driver)
+    if container.user or config.groups:
+        users.resolve(
+            container.user,
+            config.groups,
+            driver.image_file(container.image_id, "/etc/passwd"),
+            driver.image_file(container.image_id, "/etc/group"),
+        )
+
+
+def check_mounts(mounts: tuple[Mount, ...]) -> None:
+    """Targets absolute, not the root, each once; sources there unless they are to be made."""
+    seen: set[str] = set()
+    for mount in mounts:
+        target = os.path.normpath(mount.target)
+        if not mount.target.startswith("/"):
+            raise UsageError(f"invalid mount path: {mount.target!r} must be absolute")
+        if target == "/":
+            raise UsageError("invalid mount: the destination can't be '/'")
+        if target in seen:
+            raise UsageError(f"Duplicate mount point: {target}")
+        seen.add(target)
+        if mount.type == "bind":
+            if not mount.source.startswith("/"):
+                raise UsageError(f"invalid mount source: {mount.source!r} must be absolute")
+            if not mount.create_source and not os.path.exists(mount.source):
+                raise UsageError(f"bind source path does not exist: {mount.source}")

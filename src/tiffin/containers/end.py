@@ -1,0 +1,185 @@
+"""Ending containers: signals, waiting, removing, and finishing what a killed command left half done."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import time
+
+from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError
+from tiffin.model.container import Container, ContainerState
+from tiffin.runtime import signals
+from tiffin.state import containers as records
+from tiffin.state import status
+from tiffin.state.locks import ContainerLock
+from tiffin.storage.removal import remove_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tiffin.parts import Parts
+
+KILL_WAIT_S = 10.0
+REAP_AFTER_NS = 3_000_000_000
+
+
+def kill(parts: Parts, container: Container, signal: int | str) -> None:
+    """Send a signal to the first process. ConflictError when the container does not run."""
+    number = signals.number(signal)
+    state = status.read_state(parts.paths, container.id)
+    if state.status != "running" or not _send(state, number):
+        raise ConflictError(f"cannot kill container {container.name}: container {container.id[:12]} is not running")
+
+
+def _send(state: ContainerState, number: int) -> bool:
+    """Signal the very process that the state names; False when it is gone."""
+    from signal import pidfd_send_signal
+
+    try:
+        fd = os.pidfd_open(state.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if status.start_ticks(state.pid) != state.pid_start_ticks:
+            return False
+        pidfd_send_signal(fd, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError as error:
+        raise HostError(f"cannot signal process {state.pid}: {error.strerror}", hint="run as root") from error
+    finally:
+        os.close(fd)
+    return True
+
+
+def stop(parts: Parts, container: Container, timeout_s: float | None, signal: int | str | None = None) -> None:
+    """Send the stop signal; after `timeout_s` (-1: never; None: the container's own) send SIGKILL. Idle is fine."""
+    state = status.read_state(parts.paths, container.id)
+    if state.status != "running":
+        return
+    patience: float = container.stop_timeout_s if timeout_s is None else timeout_s
+    _send(state, signals.number(signal) if signal else container.stop_signal)
+    if wait_end(parts, container, None if patience < 0 else patience):
+        return
+    _send(state, signals.SIGKILL)
+    if not wait_end(parts, container, KILL_WAIT_S):
+        raise HostError(f"container {container.name!r} did not end {KILL_WAIT_S:.0f} s after SIGKILL")
+
+
+def wait_end(parts: Parts, container: Container, timeout_s: float | None) -> bool:
+    """Wait until the monitor is gone and has said its last word; False after `timeout_s`."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        state = status.read_state(parts.paths, container.id)
+        if state.status != "running":
+            return True
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        # The container's end comes first, the monitor's a moment later; waiting on the monitor covers both, but it
+        # stays for a slow reader of the last output, so look at the exit file as soon as the container is gone.
+        gone = _wait_pid(state.pid, left)
+        if not gone:
+            return False
+        for _ in range(2000):
+            if status.read_state(parts.paths, container.id).status != "running":
+                return True
+            time.sleep(0.001)
+
+
+def _wait_pid(pid: int, timeout_s: float | None) -> bool:
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return True
+        raise
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+    finally:
+        os.close(fd)
+
+
+def wait(parts: Parts, container: Container, timeout_s: float | None) -> int:
+    """Wait for the end; the exit code. ConflictError after `timeout_s` seconds."""
+    if not wait_end(parts, container, timeout_s):
+        raise ConflictError(f"container {container.name!r} still runs after {timeout_s:g} s")
+    return status.read_state(parts.paths, container.id).exit_code
+
+
+def remove(parts: Parts, container: Container, *, force: bool) -> None:
+    """Remove a container and its writable layer. ConflictError while it runs, unless `force`."""
+    state = status.read_state(parts.paths, container.id)
+    if state.status == "running":
+        if not force:
+            raise ConflictError(
+                f"cannot remove container {container.name!r}: container is running",
+                hint="stop the container before removing it, or force the removal",
+            )
+        _send(state, signals.SIGKILL)
+        if not wait_end(parts, container, KILL_WAIT_S):
+            raise HostError(f"container {container.name!r} did not end {KILL_WAIT_S:.0f} s after SIGKILL")
+    with ContainerLock(parts.paths, container.id):
+        if status.read_state(parts.paths, container.id).status == "running":
+            raise ConflictError(f"container {container.name!r} was started again meanwhile")
+        _remove_locked(parts, container)
+
+
+def _remove_locked(parts: Parts, container: Container) -> None:
+    # The mark comes first, the record goes last: whoever is killed between leaves a mark that the next command sees.
+    if not records.mark_removing(parts.database, container.id):
+        remove_tree(parts.paths.container(container.id))
+        raise NotFoundError(f"no such container: {container.name}")
+    parts.cgroups.remove(container.id)
+    parts.driver(container.driver).remove(container.id)
+    remove_tree(parts.paths.container_run(container.id))
+    remove_tree(parts.paths.container(container.id))
+    records.delete(parts.database, container.id)
+
+
+def cleanup(parts: Parts, reference: str) -> None:
+    """After the end of a container: remove it if it was to be removed. Gone already is fine."""
+    try:
+        container = records.get(parts.database, reference)
+        if container.config.auto_remove:
+            remove(parts, container, force=False)
+    except NotFoundError:
+        return
+
+
+def finish_removals(parts: Parts) -> None:
+    """Finish removals whose command was killed. Those that are under way elsewhere are left to their command."""
+    for container_id in records.being_removed(parts.database):
+        _finish(parts, container_id)
+
+
+def _finish(parts: Parts, container_id: str) -> None:
+    try:
+        container = records.get(parts.database, container_id)
+        os.makedirs(parts.paths.container(container_id), mode=0o711, exist_ok=True)
+        fd = os.open(f"{parts.paths.container(container_id)}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove_locked(parts, container)
+        finally:
+            os.close(fd)
+    except (BlockingIOError, NotFoundError):
+        return
+    except (OSError, TiffinError) as error:
+        parts.warn(f"cannot finish the removal of container {container_id[:12]}: {error}")
+
+
+def reap(parts: Parts, container: Container, state: ContainerState) -> bool:
+    """Remove an ended container that was to be removed when nobody else is left to do it; True if it is gone."""
+    if not container.config.auto_remove or state.status != "exited" or status.owner_alive(parts.paths, container.id):
+        return False
+    if not state.error and time.time_ns() - state.finished_ns < REAP_AFTER_NS:
+        return False  # its monitor has just started `tiffin cleanup`
+    try:
+        remove(parts, container, force=False)
+    except NotFoundError:
+        pass
+    return True

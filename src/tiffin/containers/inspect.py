@@ -1,0 +1,159 @@
+"""A container with Docker's field names and types, so that scripts written for Docker read it."""
+
+from __future__ import annotations
+
+from tiffin.containers.logs import rfc3339
+from tiffin.model.container import Container, ContainerInfo, ContainerState
+from tiffin.runtime import signals
+from tiffin.runtime.security import masks, options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tiffin.parts import Parts
+
+NEVER = "0001-01-01T00:00:00Z"
+
+
+def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
+    """Everything known of a container; what Tiffin adds stands under "Tiffin"."""
+    container, state = info.container, info.state
+    directory = parts.paths.container(container.id)
+    driver = parts.driver(container.driver)
+    names = parts.images.get(container.image_id).names if not parts.is_host(container.image_id) else ("host",)
+    return {
+        "Id": container.id,
+        "Created": rfc3339(container.created_ns),
+        "Path": container.argv[0],
+        "Args": list(container.argv[1:]),
+        "State": _state(state),
+        "Image": container.image_id,
+        "ResolvConfPath": f"{directory}/resolv.conf",
+        "HostnamePath": f"{directory}/hostname",
+        "HostsPath": f"{directory}/hosts",
+        "LogPath": f"{directory}/log/output.log" if container.config.log.driver != "none" else "",
+        "Name": f"/{container.name}",
+        "RestartCount": 0,
+        "Driver": container.driver,
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": None,
+        "HostConfig": _host_config(container),
+        "GraphDriver": {"Name": container.driver, "Data": {"UpperDir": driver.upper(container.id) or ""}},
+        "Mounts": _mounts(container),
+        "Config": _config(container),
+        "NetworkSettings": {"Networks": {container.config.network: {}}, "Ports": {}, "IPAddress": "", "MacAddress": ""},
+        "Tiffin": {"ImageNames": list(names), "MonitorPid": state.monitor_pid},
+    }
+
+
+def _state(state: ContainerState) -> dict[str, Any]:
+    return {
+        "Status": state.status,
+        "Running": state.status == "running",
+        "Paused": False,
+        "Restarting": False,
+        "OOMKilled": state.oom_killed,
+        "Dead": False,
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": rfc3339(state.started_ns) if state.started_ns else NEVER,
+        "FinishedAt": rfc3339(state.finished_ns) if state.finished_ns else NEVER,
+    }
+
+
+def _config(container: Container) -> dict[str, Any]:
+    config = container.config
+    return {
+        "Hostname": container.hostname,
+        "Domainname": config.domainname or "",
+        "User": container.user,
+        "AttachStdin": config.interactive,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Tty": config.tty,
+        "OpenStdin": config.interactive,
+        "StdinOnce": config.interactive,
+        "Env": list(container.env),
+        "Cmd": list(config.command) or None,
+        "Image": container.image_name,
+        "Volumes": None,
+        "WorkingDir": container.workdir,
+        "Entrypoint": None if config.entrypoint is None else list(config.entrypoint),
+        "OnBuild": None,
+        "Labels": dict(container.labels),
+        "StopSignal": signals.name(container.stop_signal),
+        "StopTimeout": container.stop_timeout_s,
+    }
+
+
+def _host_config(container: Container) -> dict[str, Any]:
+    config = container.config
+    resources = config.resources
+    security = options.parse_security_opts(config.security_opts)
+    return {
+        "Binds": [_bind(mount) for mount in config.mounts if mount.type == "bind"] or None,
+        "ContainerIDFile": "",
+        "LogConfig": {
+            "Type": config.log.driver,
+            "Config": {"max-size": str(config.log.max_size_bytes), "max-file": str(config.log.max_files)},
+        },
+        "NetworkMode": config.network,
+        "PortBindings": {},
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": config.auto_remove,
+        "CapAdd": list(config.cap_add) or None,
+        "CapDrop": list(config.cap_drop) or None,
+        "CgroupnsMode": config.cgroupns,
+        "GroupAdd": list(config.groups) or None,
+        "IpcMode": config.ipc,
+        "OomScoreAdj": 0,
+        "PidMode": "" if config.pid == "private" else config.pid,
+        "Privileged": config.privileged,
+        "ReadonlyRootfs": config.read_only,
+        "SecurityOpt": list(config.security_opts) or None,
+        "Sysctls": dict(config.sysctls) or None,
+        "Tmpfs": {m.target: ",".join(m.tmpfs_options) for m in config.mounts if m.type == "tmpfs"} or None,
+        "UTSMode": "" if config.uts == "private" else config.uts,
+        "UsernsMode": "",
+        "ShmSize": config.shm_size_bytes,
+        "Runtime": "native",
+        "Init": config.init,
+        "Memory": resources.memory_bytes or 0,
+        "MemorySwap": resources.memory_swap_bytes or 0,
+        "MemoryReservation": resources.memory_reservation_bytes or 0,
+        "NanoCpus": round((resources.cpus or 0) * 1e9),
+        "CpuShares": resources.cpu_shares or 0,
+        "CpusetCpus": resources.cpuset_cpus or "",
+        "CpusetMems": resources.cpuset_mems or "",
+        "PidsLimit": resources.pids_limit,
+        "Devices": [
+            {"PathOnHost": d.host_path, "PathInContainer": d.container_path, "CgroupPermissions": d.permissions}
+            for d in config.devices
+        ],
+        "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in config.ulimits] or None,
+        "MaskedPaths": list(masks.masked_paths(security, config.privileged)),
+        "ReadonlyPaths": list(masks.readonly_paths(security, config.privileged)),
+    }
+
+
+def _bind(mount: Any) -> str:
+    return f"{mount.source}:{mount.target}" + (":ro" if mount.readonly else "")
+
+
+def _mounts(container: Container) -> list[dict[str, Any]]:
+    return [
+        {
+            "Type": mount.type,
+            "Source": mount.source,
+            "Destination": mount.target,
+            "Mode": "ro" if mount.readonly else "",
+            "RW": not mount.readonly,
+            "Propagation": mount.propagation if mount.type == "bind" else "",
+        }
+        for mount in container.config.mounts
+    ]

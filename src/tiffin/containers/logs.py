@@ -1,0 +1,192 @@
+"""Reading logs in the Kubernetes CRI text format: "TIMESTAMP STREAM F|P TEXT", over rotated files.
+
+The monitor writes `output.log` and renames it to `.1`, `.2`, … when it is full.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from tiffin.errors import ConflictError
+from tiffin.model.record import Record
+from tiffin.state import status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    from tiffin.model.container import Container
+    from tiffin.parts import Parts
+
+POLL_S = 0.05
+BLOCK_BYTES = 1 << 16
+
+
+class LogLine(Record):
+    """One line, or the piece of a long one, as the container wrote it; `timestamp` is RFC 3339 in UTC."""
+
+    timestamp: str
+    stream: str
+    data: bytes
+
+
+def read(
+    parts: Parts,
+    container: Container,
+    *,
+    follow: bool = False,
+    since_ns: int | None = None,
+    until_ns: int | None = None,
+    tail: int | None = None,
+) -> Iterator[LogLine]:
+    """The container's output, oldest first; with `follow` until the container ends.
+
+    `since_ns` and `until_ns` are nanoseconds since the epoch, `tail` a number of lines from the end.
+    """
+    if container.config.log.driver == "none":
+        raise ConflictError(f"container {container.name!r} keeps no log", hint="it was created with --log-driver none")
+    since = rfc3339(since_ns) if since_ns is not None else ""
+    until = rfc3339(until_ns) if until_ns is not None else "~"
+    for raw in _raw_lines(parts, container, follow, tail, until_ns):
+        line = parse(raw)
+        if line is None or line.timestamp < since:
+            continue
+        if line.timestamp > until:
+            return
+        yield line
+
+
+def rfc3339(when_ns: int) -> str:
+    """A time in UTC with nanoseconds, so that texts sort as times do."""
+    seconds, fraction = divmod(when_ns, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:09d}Z"
+
+
+def parse(raw: bytes) -> LogLine | None:
+    """One line of the file; None if it is not one (a disk that was full may leave half a line)."""
+    pieces = raw.rstrip(b"\n").split(b" ", 3)
+    if len(pieces) != 4 or pieces[1] not in (b"stdout", b"stderr") or pieces[2] not in (b"F", b"P"):
+        return None
+    data = pieces[3] + b"\n" if pieces[2] == b"F" else pieces[3]
+    return LogLine(timestamp=pieces[0].decode("ascii", "replace"), stream=pieces[1].decode(), data=data)
+
+
+def _raw_lines(
+    parts: Parts, container: Container, follow: bool, tail: int | None, until_ns: int | None
+) -> Iterator[bytes]:
+    path = f"{parts.paths.container(container.id)}/log/output.log"
+    files = _open_all(path, container.config.log.max_files)
+    try:
+        if tail is not None:
+            _seek_tail(files, tail)
+        while files:
+            current = files[0]
+            if len(files) == 1 and follow:
+                yield from _follow(parts, container, path, current, until_ns)
+            else:
+                yield from _complete(current)
+            files.pop(0).close()
+    finally:
+        for file in files:
+            file.close()
+
+
+def _open_all(path: str, count: int) -> list[BinaryIO]:
+    """Open files, oldest first. A rotation between two opens may show one file twice: each inode is taken once."""
+    found: dict[int, BinaryIO] = {}
+    for number in range(count, -1, -1):
+        try:
+            file = open(f"{path}.{number}" if number else path, "rb")
+        except FileNotFoundError:
+            continue
+        inode = os.fstat(file.fileno()).st_ino
+        if inode in found:
+            file.close()
+        else:
+            found[inode] = file
+    return list(found.values())
+
+
+def _complete(file: BinaryIO) -> Iterator[bytes]:
+    for line in file:
+        if line.endswith(b"\n"):
+            yield line
+
+
+def _follow(
+    parts: Parts, container: Container, path: str, file: BinaryIO, until_ns: int | None
+) -> Iterator[bytes]:
+    """Lines as they come, over rotations, until the container has ended and all was read."""
+    half = b""
+    while True:
+        ended = status.read_state(parts.paths, container.id).status != "running"
+        rotated = _rotated(path, file)
+        while chunk := file.readline():
+            half += chunk
+            if half.endswith(b"\n"):
+                yield half
+                half = b""
+        if rotated:
+            newer = open(path, "rb")  # the caller closes the first file, this loop the later ones
+            try:
+                yield from _follow(parts, container, path, newer, until_ns)
+            finally:
+                newer.close()
+            return
+        if ended or (until_ns is not None and time.time_ns() > until_ns):
+            return
+        time.sleep(POLL_S)
+
+
+def _rotated(path: str, file: BinaryIO) -> bool:
+    try:
+        return os.stat(path).st_ino != os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _seek_tail(files: list[BinaryIO], tail: int) -> None:
+    """Position the files so that `tail` complete lines remain; drop those that are not needed."""
+    left = tail
+    for index in range(len(files) - 1, -1, -1):
+        found, offset = _last_lines(files[index], left)
+        files[index].seek(offset)
+        left -= found
+        if left <= 0:
+            for _ in range(index):
+                files.pop(0).close()
+            return
+
+
+def _last_lines(file: BinaryIO, count: int) -> tuple[int, int]:
+    """How many of the last `count` output lines are in the file, and where they begin. Pieces of one count as one."""
+    end = file.seek(0, os.SEEK_END)
+    data = b""
+    at = end
+    while at > 0:
+        size = min(BLOCK_BYTES, at)
+        at -= size
+        file.seek(at)
+        data = file.read(size) + data
+        lines = data.splitlines(keepends=True)
+        usable = lines if at == 0 else lines[1:]
+        full = sum(1 for line in usable if _is_full(line))
+        if full > count or at == 0:
+            break
+    else:
+        return 0, end
+    seen = 0
+    keep = 0
+    for line in reversed(usable):
+        if _is_full(line):
+            if seen == count:
+                break
+            seen += 1
+        keep += len(line)
+    return seen, end - keep
+
+
+def _is_full(line: bytes) -> bool:
+    return line.split(b" ", 3)[2:3] == [b"F"]

@@ -1,0 +1,184 @@
+"""Starting a container: record → spec → plan → launcher, in one pass."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tiffin.containers import files
+from tiffin.errors import ConflictError, NotFoundError, TiffinError, os_error
+from tiffin.model.container import Container, Device
+from tiffin.runtime import native, spec, users
+from tiffin.runtime.compile import DEFAULT_DEVICES, Confinement, Monitor, compile_launch
+from tiffin.runtime.security import capabilities, devices, lsm, options, seccomp
+from tiffin.state import containers as records
+from tiffin.state import status
+from tiffin.state.locks import ContainerLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tiffin.parts import Parts
+    from tiffin.runtime.attach import Attachment
+    from tiffin.runtime.ops import Plan
+    from tiffin.runtime.security.options import SecurityOptions
+
+# Terminals and shared memory of the host are not devices to hand on, and the container has its own.
+NEVER_SHOWN = ("/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/ptmx")
+
+
+def start(
+    parts: Parts, container: Container, *, attach: bool, tty_size: tuple[int, int] | None = None
+) -> Attachment | None:
+    """Start it unless it runs; with `attach`, its stdio from the very first byte.
+
+    ConflictError when it runs already and `attach` was asked; LaunchError and its kinds when a step failed.
+    """
+    with ContainerLock(parts.paths, container.id):
+        if parts.database.row("SELECT 1 FROM containers WHERE id = ? AND removing = 0", (container.id,)) is None:
+            raise NotFoundError(f"no such container: {container.name}")
+        if status.read_state(parts.paths, container.id).status == "running":
+            if attach:
+                raise ConflictError(f"container {container.name!r} is already running", hint="attach to it instead")
+            return None
+        return _launch(parts, container, attach, tty_size)
+
+
+def _launch(parts: Parts, container: Container, attach: bool, tty_size: tuple[int, int] | None) -> Attachment | None:
+    status.write_starting(parts.paths, container.id)
+    try:
+        with parts.timed("plan"):
+            plan = prepare(parts, container, tty_size)
+        if attach and container.config.auto_remove:
+            status.write_owner(parts.paths, container.id)
+        with parts.timed("launch"):
+            attachment = native.launch(plan, attach=attach)
+    except BaseException as error:
+        code = error.exit_code if isinstance(error, TiffinError) else 125
+        parts.cgroups.remove(container.id)
+        status.write_failed(parts.paths, container.id, code, str(error).replace("\n", " "))
+        raise
+    return attachment
+
+
+def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None) -> Plan:
+    """Everything on disk and in cgroupfs that the plan names, and the plan."""
+    config = container.config
+    paths = parts.paths
+    directory = paths.container(container.id)
+    run_dir = paths.container_run(container.id)
+    rootfs = f"{directory}/rootfs"
+    security = options.parse_security_opts(config.security_opts)
+    labels = lsm.labels(security, container.id, privileged=config.privileged)
+    driver = parts.driver(container.driver)
+    try:
+        os.makedirs(run_dir, mode=0o700, exist_ok=True)
+        for made in (rootfs, f"{directory}/log"):
+            os.makedirs(made, mode=0o755, exist_ok=True)
+        for mount in config.mounts:
+            if mount.type == "bind" and mount.create_source:
+                os.makedirs(mount.source, exist_ok=True)
+    except OSError as error:
+        raise os_error(error, f"cannot prepare container {container.name!r}") from error
+    if not driver.image_ready(container.image_id):
+        driver.prepare_image(container.image_id, parts.images.get(container.image_id).layers)
+    driver.create(container.id, container.image_id)
+    identity = users.resolve(
+        container.user,
+        config.groups,
+        files.account_file(driver, container, "/etc/passwd"),
+        files.account_file(driver, container, "/etc/group"),
+    )
+    nodes = device_nodes(config.devices, config.privileged)
+    built = spec.build_spec(
+        container,
+        identity=identity,
+        security=security,
+        host=host_facts(parts, container, labels),
+        files=files.write(paths, container),
+        rootfs=rootfs,
+        nodes=nodes,
+    )
+    rules = devices.device_rules(nodes, config.privileged)
+    with parts.timed("cgroup"):
+        cgroup = parts.cgroups.create(container.id, config.resources, rules)
+    log = config.log
+    plan = compile_launch(
+        built,
+        monitor=Monitor(
+            run_dir=run_dir,
+            exit_file=f"{directory}/exit",
+            log_path=f"{directory}/log/output.log" if log.driver != "none" else "",
+            log_max_bytes=log.max_size_bytes,
+            log_files=log.max_files,
+            open_stdin=config.interactive,
+            tty_size=tty_size,
+            on_exit=cleanup_argv(parts, container.id) if config.auto_remove else (),
+        ),
+        rootfs_steps=driver.steps(container.id, container.image_id, rootfs),
+        cgroup=cgroup,
+        confinement=confinement(parts, container, security, labels, built["process"], init=config.init),
+    )
+    if parts.debug:
+        import json
+
+        parts.debug("spec: " + json.dumps(built, indent=2))
+        parts.debug("plan:\n" + plan.describe())
+    return plan
+
+
+def device_nodes(asked: tuple[Device, ...], privileged: bool) -> tuple[devices.DeviceNode, ...]:
+    """The device nodes to make inside; a privileged container gets all that the host has."""
+    nodes = [node for device in asked for node in devices.device_nodes(device)]
+    if privileged:
+        everything = devices.device_nodes(Device(host_path="/dev", container_path="/dev"))
+        own = {node.path for node in nodes} | {f"/dev/{name}" for name, _, _ in DEFAULT_DEVICES}
+        nodes += [node for node in everything if node.path not in own and not node.path.startswith(NEVER_SHOWN)]
+    return tuple(nodes)
+
+
+def host_facts(parts: Parts, container: Container, labels: lsm.Labels) -> spec.HostFacts:
+    """What this host can do for this container; a capability it cannot give is said."""
+    config = container.config
+    _, missing = capabilities.resolve(config.cap_add, config.cap_drop, config.privileged, parts.bounding)
+    if missing:
+        parts.warn(f"this host cannot give the capabilities {', '.join(missing)}")
+    return spec.HostFacts(
+        bounding=parts.bounding,
+        cgroup_mounts=parts.cgroups.mounts(private=config.cgroupns == "private"),
+        labels=labels,
+    )
+
+
+def confinement(
+    parts: Parts,
+    container: Container,
+    security: SecurityOptions,
+    labels: lsm.Labels,
+    process: dict[str, Any],
+    *,
+    init: bool,
+) -> Confinement:
+    """The compiled seccomp filter of a process, its labels, and whether an init stands before it."""
+    profile = security.seccomp
+    if profile is None and container.config.privileged:
+        profile = "unconfined"
+    mask = capabilities.mask_of(process["capabilities"]["bounding"])
+    return Confinement(
+        seccomp=seccomp.load_filter(profile, mask, parts.paths.cache),
+        labels=labels,
+        init=init,
+    )
+
+
+def cleanup_argv(parts: Parts, container_id: str) -> tuple[str, ...]:
+    """What a monitor executes after the end of a container that is to be removed."""
+    return (
+        sys.executable, "-m", "tiffin", "--root", parts.paths.root, "--run-root", parts.paths.run, "cleanup", container_id,
+    )  # fmt: skip
+
+
+def get(parts: Parts, reference: str) -> Container:
+    """The container that a user means."""
+    return records.get(parts.database, reference)

@@ -1,0 +1,358 @@
+"""The engine: one typed method per use case. Front doors parse and print; everything they can do is here."""
+
+from __future__ import annotations
+
+from tiffin.containers import create, end, start
+from tiffin.errors import ConflictError
+from tiffin.model.container import Container, ContainerConfig, ContainerInfo
+from tiffin.parts import Parts
+from tiffin.state import containers as records
+from tiffin.state import status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import IO, Any, Self
+
+    from tiffin.containers.execute import ExecSession
+    from tiffin.containers.logs import LogLine
+    from tiffin.containers.result import Result
+    from tiffin.model.image import HistoryEntry, Image
+    from tiffin.runtime.attach import Attachment
+    from tiffin.system.prune import Pruned, PrunePlan
+
+
+def _warn(message: str) -> None:
+    import warnings
+
+    warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+class Engine:
+    """A store of images and the containers made from them.
+
+    Use it as a context manager, or `close()` it. Any number of engines, threads and processes may work on the same
+    root at once; engines on different roots never meet. Every method raises `TiffinError`'s kinds (see `errors`) and
+    says below which ones to expect; `StoreError` (disk full, read-only, damage) can come from all of them.
+
+    `root` holds everything that survives a reboot (default: $TIFFIN_ROOT, else /var/lib/tiffin), `run_root` the rest
+    (default: /run/tiffin, or `run` in a root of one's own). `storage` names the driver for new containers
+    ("composefs", "overlay"; default: the best that works here). `cgroup_parent` is the cgroup above the containers'.
+    `debug` receives specs, plans and timings as text, `warn` what could not be given (default: Python's warnings).
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        *,
+        run_root: str | None = None,
+        storage: str | None = None,
+        cgroup_parent: str = "tiffin",
+        debug: Callable[[str], None] | None = None,
+        warn: Callable[[str], None] = _warn,
+    ) -> None:
+        self._parts = Parts(root, run_root, storage, cgroup_parent, debug, warn)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database; containers run on."""
+        self._parts.close()
+
+    @property
+    def root(self) -> str:
+        """The directory that everything is kept in."""
+        return self._parts.paths.root
+
+    # Images
+
+    def images(self, *, all: bool = False) -> list[Image]:
+        """All images, newest first; with `all` the pseudo image `host` too."""
+        return self._parts.images.list(all=all)
+
+    def image(self, reference: str) -> Image:
+        """The image that a name, name:tag, name@digest, ID or unique ID prefix means. NotFoundError, AmbiguousError."""
+        return self._parts.images.get(reference)
+
+    def history(self, reference: str) -> list[HistoryEntry]:
+        """The steps that made an image, newest first. NotFoundError."""
+        return self._parts.images.history(reference)
+
+    def tag(self, reference: str, name: str) -> Image:
+        """Give an image one more name; a name that was another's moves. NotFoundError, UsageError."""
+        return self._parts.images.tag(reference, name)
+
+    def remove_image(self, reference: str, *, force: bool = False) -> list[str]:
+        """Take a name from an image, and the image away with its last name.
+
+        Returns lines as Docker prints them ("Untagged: NAME", "Deleted: sha256:…"). ConflictError when a container
+        needs it, or when it has several names and was given by ID, unless `force`.
+        """
+        return self._parts.images.remove(reference, force=force)
+
+    def import_image(
+        self,
+        source: IO[bytes],
+        name: str | None = None,
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Image:
+        """Make an image of one layer from a tar stream (plain, gzip, zstd, bzip2, xz).
+
+        `changes` are Dockerfile instructions for its config; `progress` gets bytes read so far. InvalidImageError
+        for a stream that cannot be trusted, UsageError for a bad name or change.
+        """
+        from tiffin.images.importer import import_image
+
+        return import_image(
+            self._parts.images, source, name, changes=changes, message=message, platform=platform, progress=progress
+        )
+
+    def load(
+        self, source: IO[bytes] | str, *, platform: str | None = None, progress: Callable[[int], None] | None = None
+    ) -> list[Image]:
+        """Read images from a docker-archive, an OCI archive (file or stream) or an OCI directory (path).
+
+        InvalidImageError when anything does not match its digest or size; nothing is kept of that image then.
+        """
+        from tiffin.images.load import load
+
+        return load(self._parts.images, source, platform=platform, progress=progress)
+
+    def save(
+        self,
+        references: Sequence[str],
+        destination: IO[bytes] | str,
+        *,
+        format: str = "docker-archive",
+        compression: str = "none",
+    ) -> None:
+        """Write images to a file, a stream, or (oci-dir) a directory.
+
+        `format` is docker-archive, oci-archive or oci-dir; `compression` of layers none, gzip or zstd. NotFoundError.
+        """
+        from tiffin.images.save import save
+
+        save(self._parts.images, references, destination, format=format, compression=compression)
+
+    def bootstrap(
+        self,
+        name: str,
+        *,
+        mirror: str | None = None,
+        variant: str = "minbase",
+        include: Sequence[str] = (),
+        progress: Callable[[str], None] | None = None,
+    ) -> Image:
+        """Make a distribution's image ("debian:bookworm") from its package archive with mmdebstrap(1), no registry.
+
+        `mirror` is the archive's address (default: the host's own sources), `include` further packages, `progress`
+        gets mmdebstrap's lines. HostError when mmdebstrap is missing or fails.
+        """
+        from tiffin.images.bootstrap import bootstrap
+
+        return bootstrap(
+            self._parts.images, name, mirror=mirror, variant=variant, include=include, progress=progress
+        )
+
+    def inspect_image(self, reference: str) -> dict[str, Any]:
+        """Everything known of an image, with Docker's field names. NotFoundError."""
+        return self._parts.images.inspect(reference)
+
+    # Containers
+
+    def create(self, config: ContainerConfig) -> Container:
+        """Make a container; nothing runs yet.
+
+        UsageError for a config that cannot work, NotFoundError for the image, ConflictError for a name in use.
+        """
+        end.finish_removals(self._parts)
+        return create.create(self._parts, config)
+
+    def start(
+        self, container: str, *, attach: bool = False, tty_size: tuple[int, int] | None = None
+    ) -> Attachment | None:
+        """Start a container; one that runs is left alone, unless `attach` is asked (ConflictError).
+
+        With `attach` its input and output from the very first byte; whoever asked then removes the container after
+        its end if its config says `auto_remove`, and says so by `Attachment.acknowledge()`. `tty_size` is rows and
+        columns. CommandNotFound, CommandNotExecutable, LaunchError, HostError.
+        """
+        return start.start(self._parts, self._get(container), attach=attach, tty_size=tty_size)
+
+    def run(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        input: bytes | None = None,
+        timeout_s: float | None = None,
+        auto_remove: bool = True,
+        **options: Any,
+    ) -> Result:
+        """Run a command in a new container to its end and return what it wrote.
+
+        `options` are fields of `ContainerConfig`; `input` is its standard input (None: empty). Raises as `create`
+        and `start`; ConflictError when it was killed because it still ran after `timeout_s`.
+        """
+        from tiffin.containers.run import run
+
+        config = ContainerConfig(image=image, command=tuple(command), auto_remove=auto_remove, **options)
+        return run(self._parts, config, input=input, timeout_s=timeout_s)
+
+    def container(self, reference: str) -> ContainerInfo:
+        """A container and its state, by name, ID or unique ID prefix. NotFoundError, AmbiguousError."""
+        container = self._get(reference)
+        return ContainerInfo(container=container, state=status.read_state(self._parts.paths, container.id))
+
+    def containers(self, *, all: bool = False) -> list[ContainerInfo]:
+        """Running containers, newest first; with `all` every one. What killed commands left is finished first."""
+        end.finish_removals(self._parts)
+        found = []
+        for container, removing in records.all_containers(self._parts.database):
+            state = status.read_state(self._parts.paths, container.id, removing=removing)
+            if (all or state.status == "running") and not end.reap(self._parts, container, state):
+                found.append(ContainerInfo(container=container, state=state))
+        return found
+
+    def inspect_container(self, reference: str) -> dict[str, Any]:
+        """Everything known of a container, with Docker's field names. NotFoundError."""
+        from tiffin.containers.inspect import inspect
+
+        return inspect(self._parts, self.container(reference))
+
+    def container_size(self, reference: str) -> tuple[int, int]:
+        """Bytes and inodes of a container's writable layer. NotFoundError."""
+        container = self._get(reference)
+        return self._parts.driver(container.driver).usage(container.id)
+
+    def attach(self, container: str) -> Attachment:
+        """Connect to a running container's input and output. ConflictError when it does not run."""
+        from tiffin.runtime.attach import connect
+
+        found = self._get(container)
+        if status.read_state(self._parts.paths, found.id).status != "running":
+            raise ConflictError(f"container {found.name!r} is not running", hint="`tiffin start -a` starts it")
+        return connect(self._parts.paths.container_run(found.id))
+
+    def exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        tty: bool = False,
+        tty_size: tuple[int, int] | None = None,
+        user: str | None = None,
+        workdir: str | None = None,
+        env: Sequence[str] = (),
+        privileged: bool = False,
+        detach: bool = False,
+    ) -> ExecSession:
+        """Start one more process in a running container.
+
+        `stdin`, `stdout`, `stderr` are descriptors that the process gets as they are (None: /dev/null); with `tty`
+        the session's `master` is its terminal instead. Empty `user` and `workdir` mean the container's.
+        ConflictError when the container does not run, CommandNotFound, CommandNotExecutable, LaunchError.
+        """
+        from tiffin.containers.execute import execute
+
+        return execute(
+            self._parts, self._get(container), command, stdio=(stdin, stdout, stderr), tty=tty, tty_size=tty_size,
+            user=user, workdir=workdir, env=env, privileged=privileged, detach=detach,
+        )  # fmt: skip
+
+    def exec_run(self, container: str, command: Sequence[str], *, input: bytes | None = None, **options: Any) -> Result:
+        """Run one more process in a running container to its end; captured output. Options and errors as `exec`."""
+        from tiffin.containers.captured import exec_run
+
+        return exec_run(self, container, command, input, options)
+
+    def logs(
+        self,
+        container: str,
+        *,
+        follow: bool = False,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        tail: int | None = None,
+    ) -> Iterator[LogLine]:
+        """A container's output line by line; with `follow` until it ends.
+
+        `since_ns` and `until_ns` are nanoseconds since the epoch, `tail` counts lines from the end. ConflictError
+        when the container keeps no log.
+        """
+        from tiffin.containers import logs
+
+        return logs.read(
+            self._parts, self._get(container), follow=follow, since_ns=since_ns, until_ns=until_ns, tail=tail
+        )
+
+    def stop(self, container: str, *, timeout_s: float | None = None, signal: int | str | None = None) -> None:
+        """Ask a container to end, and kill it when it has not after `timeout_s` (-1: wait for ever).
+
+        The defaults are the container's own: its stop signal and 10 s if nothing else was said. Idle is fine.
+        """
+        end.stop(self._parts, self._get(container), timeout_s, signal)
+
+    def kill(self, container: str, *, signal: int | str = "KILL") -> None:
+        """Send a signal to a container's first process. ConflictError when it does not run."""
+        end.kill(self._parts, self._get(container), signal)
+
+    def wait(self, container: str, *, timeout_s: float | None = None) -> int:
+        """Wait until a container has ended; its exit code. ConflictError after `timeout_s`."""
+        return end.wait(self._parts, self._get(container), timeout_s)
+
+    def remove(self, container: str, *, force: bool = False) -> None:
+        """Remove a container and all it wrote. ConflictError while it runs, unless `force` kills it first."""
+        end.remove(self._parts, self._get(container), force=force)
+
+    def cleanup(self, container: str) -> None:
+        """Finish what the end of a container asks for; its monitor calls this when nobody else promised to."""
+        end.cleanup(self._parts, container)
+
+    # The engine itself
+
+    def info(self) -> dict[str, Any]:
+        """What this engine is and what it found on the host, with Docker's field names where they fit."""
+        from tiffin.system.info import info
+
+        return info(self._parts)
+
+    def disk_usage(self) -> dict[str, Any]:
+        """Bytes by images, containers and objects: all, shared, and what a prune would free."""
+        from tiffin.system.usage import disk_usage
+
+        return disk_usage(self._parts)
+
+    def check(self, *, contents: bool = False) -> list[str]:
+        """Look for damage and litter; one sentence per finding. `contents` reads every object and layer again."""
+        from tiffin.system.check import check
+
+        return check(self._parts, contents=contents)
+
+    def prune_plan(
+        self, *, containers: bool = True, images: bool = True, all_images: bool = False
+    ) -> PrunePlan:
+        """What `prune` would remove: ended containers, images without a name (`all_images`: without a container), litter."""
+        from tiffin.system.prune import plan
+
+        return plan(self._parts, containers=containers, images=images, all_images=all_images)
+
+    def prune(self, plan: PrunePlan) -> Pruned:
+        """Remove what the plan lists and what is still unused now."""
+        from tiffin.system.prune import prune
+
+        return prune(self._parts, plan)
+
+    def _get(self, reference: str) -> Container:
+        return records.get(self._parts.database, reference)

@@ -1,0 +1,74 @@
+"""Writing the tar of an image archive: plain files and directories, the same bytes for the same input."""
+
+from __future__ import annotations
+
+import tarfile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tiffin.images.codecs import Writable
+
+
+class ArchiveWriter:
+    """Members one after the other; times are 0 and owners root, so that nothing of the machine gets in."""
+
+    def __init__(self, out: Writable) -> None:
+        self._out = out
+        self._directories: set[str] = set()
+
+    def add(self, name: str, data: bytes) -> None:
+        """A small member."""
+        with self.member(name, len(data)) as member:
+            member.write(data)
+
+    def member(self, name: str, size: int) -> _Member:
+        """`with writer.member(name, size) as member: member.write(…)`, until `size` bytes were written."""
+        parent = name.rpartition("/")[0]
+        if parent:
+            self._directory(parent)
+        self._header(name, tarfile.REGTYPE, 0o644, size)
+        return _Member(self._out, name, size)
+
+    def finish(self) -> None:
+        """The end of the archive."""
+        self._out.write(bytes(1024))
+
+    def _directory(self, name: str) -> None:
+        if name in self._directories:
+            return
+        self._directories.add(name)
+        parent = name.rpartition("/")[0]
+        if parent:
+            self._directory(parent)
+        self._header(f"{name}/", tarfile.DIRTYPE, 0o755, 0)
+
+    def _header(self, name: str, kind: bytes, mode: int, size: int) -> None:
+        info = tarfile.TarInfo(name)
+        info.type, info.mode, info.size = kind, mode, size
+        self._out.write(info.tobuf(tarfile.GNU_FORMAT))  # GNU's base-256 size for layers of 8 GiB and more
+
+
+class _Member:
+    def __init__(self, out: Writable, name: str, size: int) -> None:
+        self._out = out
+        self._name = name
+        self._size = size
+        self._left = size
+
+    def __enter__(self) -> _Member:
+        return self
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if kind is None:
+            if self._left:
+                raise AssertionError(f"{self._name} was announced with {self._size} bytes, {self._left} are missing")
+            self._out.write(bytes(-self._size % 512))
+
+    def write(self, data: bytes) -> int:
+        self._left -= len(data)
+        if self._left < 0:
+            raise AssertionError(f"{self._name} was announced with {self._size} bytes and has more")
+        self._out.write(data)
+        return len(data)

@@ -1,0 +1,98 @@
+"""`tiffin load`: images out of an archive or a directory, in any of the formats that engines write."""
+
+from __future__ import annotations
+
+import os
+
+from tiffin.errors import InvalidImageError, os_error
+from tiffin.images.archive import DirectoryArchive, FileArchive, StreamArchive
+from tiffin.images.archive_docker import MANIFEST, docker_images, refuse_repositories_only
+from tiffin.images.archive_oci import INDEX, oci_images
+from tiffin.images.codecs import HEAD_BYTES, Counted, Decompressed, detect
+from tiffin.images.platform import parse_platform
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import IO
+
+    from tiffin.images.archive import Archive
+    from tiffin.images.candidate import Candidate
+    from tiffin.images.platform import Platform
+    from tiffin.images.store import ImageStore
+    from tiffin.model.image import Image
+
+
+def load(
+    store: ImageStore,
+    source: IO[bytes] | str,
+    *,
+    platform: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[Image]:
+    """Load a docker-archive, OCI archive (both plain, gzip or zstd) or OCI layout directory; the images, in order.
+
+    `source` is a path or a binary stream; a regular file is read by index, anything else as it comes, in bounded
+    memory. Of an image for several platforms the one for `platform` ("os/arch[/variant]", default the host's) is
+    taken. `progress` gets the number of bytes read so far. Every digest, size and diff_id is verified, and no image
+    appears unless all of them could be read: InvalidImageError, NotSupportedError, UsageError, StoreError.
+    """
+    wanted = parse_platform(platform) if platform else None
+    with store.adding():
+        if isinstance(source, str) and os.path.isdir(source):
+            archive: Archive = DirectoryArchive(source, progress)
+            return _load(store, archive, wanted)
+        if isinstance(source, str):
+            with _open(source) as file:
+                return _load_file(store, file, wanted, progress)
+        return _load_file(store, source, wanted, progress)
+
+
+def _open(path: str) -> IO[bytes]:
+    try:
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise os_error(error, "cannot open the archive") from error
+
+
+def _load_file(
+    store: ImageStore, file: IO[bytes], wanted: Platform | None, progress: Callable[[int], None] | None
+) -> list[Image]:
+    if _seekable(file):
+        start = file.tell()
+        head = file.read(HEAD_BYTES)
+        file.seek(start)
+        if not detect(head):
+            if not head:
+                raise InvalidImageError("the archive is empty (0 bytes)")
+            return _load(store, FileArchive(file, progress), wanted)
+    with Decompressed(Counted(file, progress), "the archive") as stream:
+        return _load(store, StreamArchive(store, stream), wanted)
+
+
+def _load(store: ImageStore, archive: Archive, wanted: Platform | None) -> list[Image]:
+    candidates = _candidates(archive, wanted)
+    filed = [(candidate, [archive.layer(store, blob) for blob in candidate.layers]) for candidate in candidates]
+    return [store.add(candidate.config, layers, candidate.names) for candidate, layers in filed]
+
+
+def _candidates(archive: Archive, wanted: Platform | None) -> list[Candidate]:
+    has_index = archive.has(INDEX)
+    # Docker writes both; its manifest.json has the names as users know them, its index all the platforms.
+    if archive.has(MANIFEST) and not (wanted and has_index):
+        return docker_images(archive, wanted)
+    if has_index:
+        return oci_images(archive, wanted)
+    if archive.has("repositories"):
+        raise refuse_repositories_only()
+    raise InvalidImageError(
+        "this is not an image archive: it has neither manifest.json nor index.json",
+        hint="`tiffin import` takes the tar of a root file system",
+    )
+
+
+def _seekable(file: IO[bytes]) -> bool:
+    try:
+        return file.seekable()
+    except AttributeError:
+        return False

@@ -1,0 +1,120 @@
+"""`tiffin rmi`: names first, then the image, then what no other image needs."""
+
+from __future__ import annotations
+
+from tiffin.errors import ConflictError, NotFoundError, StoreError, UsageError
+from tiffin.images.host import is_host_id
+from tiffin.images.reference import is_id, parse_reference
+from tiffin.state import images as records
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tiffin.images.store import ImageStore
+    from tiffin.model.image import Image
+
+
+def remove(store: ImageStore, reference: str, *, force: bool) -> list[str]:
+    """See `ImageStore.remove`."""
+    image = store.get(reference)
+    if is_host_id(image.id):
+        raise UsageError("the image 'host' cannot be removed: it is the host itself")
+    name = _name_meant(image, reference)
+    database = store.database
+    with database.transaction(durable=True):
+        image = records.image_by_id(database, image.id) or image
+        others = [other for other in image.names if other != name]
+        if name and name in (*image.names, *image.digests) and others:
+            records.drop_names(database, [name])
+            return [f"Untagged: {name}"]
+        if not name and len(image.names) > 1 and not force:
+            raise ConflictError(
+                f"the image {_short(image)} has several names: {', '.join(image.names)}",
+                hint="remove it by its names, or use --force to remove them all",
+            )
+        names = [*image.names, *image.digests]
+        lines = [f"Untagged: {dropped}" for dropped in names]
+        if _held_by_container(store, image, name or _short(image), force):
+            records.drop_names(database, names)
+            return lines
+        records.drop_image(database, image.id)
+        layers = records.drop_layers(database, dict.fromkeys(reversed(image.layers)))
+    _remove_files(store, image, layers)
+    return [*lines, f"Deleted: {image.id}", *(f"Deleted: {diff_id}" for diff_id in layers)]
+
+
+def _name_meant(image: Image, reference: str) -> str:
+    """The name of the image that `reference` is, or "" when it is an ID."""
+    if is_id(reference):
+        return ""
+    try:
+        key = parse_reference(reference).key
+    except UsageError:
+        return ""
+    return key if key in (*image.names, *image.digests) else ""
+
+
+def _held_by_container(store: ImageStore, image: Image, shown: str, force: bool) -> bool:
+    """Whether containers keep the image; ConflictError when it cannot be taken from them."""
+    from tiffin.state.status import read_state
+
+    containers = records.containers_of(store.database, image.id)
+    if not containers:
+        return False
+    for container_id, container in containers:
+        if read_state(store.paths, container_id).status == "running":
+            raise ConflictError(
+                f"cannot remove the image {shown}: the running container {container} ({container_id[:12]}) uses it",
+                hint=f"`tiffin rm --force {container}` first; --force does not help here",
+            )
+    container_id, container = containers[0]
+    if not force or not (image.names or image.digests):
+        more = f" and {len(containers) - 1} more" if len(containers) > 1 else ""
+        raise ConflictError(
+            f"cannot remove the image {shown}: the container {container} ({container_id[:12]}){more} was made from it",
+            hint=f"`tiffin rm {container}` first" + ("" if force else ", or --force to remove only the image's names"),
+        )
+    return True
+
+
+def _remove_files(store: ImageStore, image: Image, layers: list[str]) -> None:
+    """Remove what the records no longer reach, unless somebody adds images at this moment: then prune will.
+
+    The records are asked again under the lock, since the same image may have come back in between.
+    """
+    import fcntl
+
+    from tiffin.storage.lock import store_lock
+
+    with store_lock(store.paths, exclusive=False) as lock:
+        try:
+            fcntl.flock(lock._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if records.image_by_id(store.database, image.id) is None:
+            store.driver.remove_image(image.id)
+        gone = [diff_id for diff_id in layers if not records.layer_known(store.database, diff_id)]
+        _remove_layers(store, gone)
+
+
+def _remove_layers(store: ImageStore, gone: list[str]) -> None:
+    """Remove layers and the objects that only they had. A damaged layer leaves its objects to prune."""
+    objects: set[str] = set()
+    try:
+        for diff_id in gone:
+            objects.update(store.layers.objects_of(diff_id))
+    except (NotFoundError, StoreError):
+        objects.clear()
+    for diff_id in gone:
+        store.layers.remove(diff_id)
+    try:
+        # Every layer in the store counts, also one that no record knows yet.
+        for diff_id in store.layers if objects else ():
+            objects.difference_update(store.layers.objects_of(diff_id))
+    except (NotFoundError, StoreError):
+        return
+    for digest in objects:
+        store.layers.objects.remove(digest)
+
+
+def _short(image: Image) -> str:
+    return image.id.removeprefix("sha256:")[:12]

@@ -1,0 +1,159 @@
+"""What a user asks of a container, what was decided, and how it stands now."""
+
+from __future__ import annotations
+
+from tiffin.model.record import Record
+from tiffin.model.resources import Resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Mount(Record):
+    """One mount of `-v`, `--mount` or `--tmpfs`.
+
+    `type` is "bind" or "tmpfs"; `source` a host path (bind only); `target` an absolute path inside;
+    `propagation` one of rprivate, private, rshared, shared, rslave, slave;
+    `tmpfs_options` go to mount(8) as they are ("size=64m", "mode=1777").
+    """
+
+    type: str
+    source: str = ""
+    target: str
+    readonly: bool = False
+    propagation: str = "rprivate"
+    recursive: bool = True
+    create_source: bool = False
+    tmpfs_options: tuple[str, ...] = ()
+
+
+class Device(Record):
+    """A device node of the host shown inside; `permissions` is a subset of "rwm"."""
+
+    host_path: str
+    container_path: str
+    permissions: str = "rwm"
+
+
+class Ulimit(Record):
+    """A resource limit by its setrlimit(2) name without RLIMIT_, in lower case; -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class LogConfig(Record):
+    """How output is kept: `driver` "cri" (text in the Kubernetes CRI format) or "none"."""
+
+    driver: str = "cri"
+    max_size_bytes: int = 10_000_000
+    max_files: int = 3
+
+
+class ContainerConfig(Record):
+    """What the user asked for, before anything was decided. Empty and None mean "as the image says"."""
+
+    image: str
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    name: str | None = None
+    env: tuple[str, ...] = ()
+    workdir: str | None = None
+    user: str | None = None
+    groups: tuple[str, ...] = ()
+    hostname: str | None = None
+    domainname: str | None = None
+    tty: bool = False
+    interactive: bool = False
+    auto_remove: bool = False
+    network: str = "none"
+    pid: str = "private"
+    ipc: str = "private"
+    uts: str = "private"
+    cgroupns: str = "private"
+    mounts: tuple[Mount, ...] = ()
+    read_only: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    security_opts: tuple[str, ...] = ()
+    devices: tuple[Device, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    ulimits: tuple[Ulimit, ...] = ()
+    shm_size_bytes: int = 64 << 20
+    init: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+    stop_signal: str | None = None
+    stop_timeout_s: int | None = None
+    resources: Resources = Resources()
+    log: LogConfig = LogConfig()
+
+
+class Container(Record):
+    """What was decided when the container was created; persisted, never changed by starting it.
+
+    `id` is 64 hex digits. `argv`, `env`, `workdir`, `user` and `stop_signal` are config and image merged.
+    """
+
+    id: str
+    name: str
+    image_id: str
+    image_name: str
+    driver: str
+    created_ns: int
+    config: ContainerConfig
+    argv: tuple[str, ...]
+    env: tuple[str, ...]
+    workdir: str
+    user: str
+    hostname: str
+    stop_signal: int
+    stop_timeout_s: int
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class ContainerState(Record):
+    """How a container stands at the moment of reading.
+
+    `status` is "created", "running", "exited" or "removing"; times are nanoseconds since the epoch, 0 for never;
+    `pid` is the host's number for the container's first process, 0 when it does not run.
+    """
+
+    status: str
+    pid: int = 0
+    pid_start_ticks: int = 0
+    monitor_pid: int = 0
+    exit_code: int = 0
+    oom_killed: bool = False
+    error: str = ""
+    started_ns: int = 0
+    finished_ns: int = 0
+
+
+class ContainerInfo(Record):
+    """A container together with its state at the moment of reading."""
+
+    container: Container
+    state: ContainerState
+
+
+def container_from_dict(values: dict[str, Any]) -> Container:
+    """The inverse of `Container.to_dict`, for what `json.loads` gives back."""
+    fields = dict(values)
+    config = dict(fields["config"])
+    for name, kind in (("mounts", Mount), ("devices", Device), ("ulimits", Ulimit)):
+        config[name] = tuple(kind(**_frozen(item)) for item in config.get(name, ()))
+    config["resources"] = Resources(**config.get("resources", {}))
+    config["log"] = LogConfig(**config.get("log", {}))
+    fields["config"] = ContainerConfig(**_frozen(config))
+    return Container(**_frozen(fields))
+
+
+def _frozen(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: _tuples(value) for key, value in values.items()}
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

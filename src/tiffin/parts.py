@@ -1,0 +1,152 @@
+"""What an engine is made of: paths, state, drivers. Made once per engine, handed to every use case."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from tiffin.paths import paths_for
+from tiffin.state.db import Database
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tiffin.cgroups.driver import CgroupDriver
+    from tiffin.images.store import ImageStore
+    from tiffin.storage.layers import LayerStore
+    from tiffin.storage.objects import ObjectStore
+    from tiffin.storage.rootfs import RootfsDriver
+
+HOST_DRIVER = "host"
+
+
+class Parts:
+    """The parts of one engine. Everything is made when first asked for, under one lock."""
+
+    def __init__(
+        self,
+        root: str | None,
+        run_root: str | None,
+        storage: str | None,
+        cgroup_parent: str,
+        debug: Callable[[str], None] | None,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.paths = paths_for(root, run_root)
+        self.database = Database(self.paths.database)
+        self.cgroup_parent = cgroup_parent
+        self.debug = debug
+        self.warn = warn
+        self._storage = storage
+        self._lock = threading.RLock()  # guards what follows
+        self._drivers: dict[str, RootfsDriver] = {}
+        self._chosen: tuple[str, str] | None = None
+        self._objects: ObjectStore | None = None
+        self._layers: LayerStore | None = None
+        self._images: ImageStore | None = None
+        self._cgroups: CgroupDriver | None = None
+        self._bounding: int | None = None
+
+    @property
+    def objects(self) -> ObjectStore:
+        with self._lock:
+            if self._objects is None:
+                from tiffin.storage.objects import ObjectStore
+
+                self._objects = ObjectStore(self.paths.objects)
+            return self._objects
+
+    @property
+    def layers(self) -> LayerStore:
+        with self._lock:
+            if self._layers is None:
+                from tiffin.storage.layers import LayerStore
+
+                self._layers = LayerStore(self.paths.layers, self.objects)
+            return self._layers
+
+    @property
+    def images(self) -> ImageStore:
+        with self._lock:
+            if self._images is None:
+                from tiffin.images.store import ImageStore
+
+                self._images = ImageStore(self.paths, self.database, self.layers, self.driver(None))
+            return self._images
+
+    @property
+    def cgroups(self) -> CgroupDriver:
+        with self._lock:
+            if self._cgroups is None:
+                from tiffin.cgroups.driver import choose_driver
+
+                self._cgroups = choose_driver(self.cgroup_parent)
+            return self._cgroups
+
+    @property
+    def bounding(self) -> int:
+        """The capabilities that any process of this host can have (capabilities(7))."""
+        with self._lock:
+            if self._bounding is None:
+                from tiffin.runtime.security.capabilities import host_bounding
+
+                self._bounding = host_bounding()
+            return self._bounding
+
+    def storage_choice(self) -> tuple[str, str]:
+        """Name of the driver for new containers, and why it was chosen."""
+        self.driver(None)
+        assert self._chosen is not None
+        return self._chosen
+
+    def driver(self, name: str | None) -> RootfsDriver:
+        """The rootfs driver of that name; None for the one that new containers get."""
+        with self._lock:
+            if name is None:
+                name = self._chosen[0] if self._chosen else ""
+            if name not in self._drivers:
+                driver = self._make_driver(name)
+                self._drivers[driver.name] = driver
+                name = driver.name
+            return self._drivers[name]
+
+    def _make_driver(self, name: str) -> RootfsDriver:
+        from tiffin.storage.rootfs import choose_driver, driver_named
+
+        if name:
+            return driver_named(name, self.paths, self.objects, self.layers)
+        driver, reason = choose_driver(self.paths, self.objects, self.layers, self._storage)
+        self._chosen = (driver.name, reason)
+        return driver
+
+    def is_host(self, image_id: str) -> bool:
+        """Whether that is the pseudo image `host`."""
+        from tiffin.images.host import is_host_id
+
+        return is_host_id(image_id)
+
+    def driver_name_for(self, image_id: str) -> str:
+        return HOST_DRIVER if self.is_host(image_id) else self.storage_choice()[0]
+
+    def timed(self, what: str) -> Timed:
+        """`with parts.timed("launch"): …` says with --debug how long it took."""
+        return Timed(self.debug, what)
+
+    def close(self) -> None:
+        self.database.close()
+
+
+class Timed:
+    def __init__(self, debug: Callable[[str], None] | None, what: str) -> None:
+        self._debug = debug
+        self._what = what
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        if self._debug:
+            self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        if self._debug:
+            self._debug(f"{self._what}: {(time.perf_counter() - self._began) * 1e3:.2f} ms")

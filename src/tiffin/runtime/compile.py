@@ -1,0 +1,302 @@
+"""From an OCI spec to a plan for `tiffin-launch`: a pure function, so that it can be printed and tested without root."""
+
+from __future__ import annotations
+
+import os
+
+from tiffin.errors import UsageError
+from tiffin.model.record import Record
+from tiffin.runtime.ops import STDIO_OPEN_STDIN, STDIO_TTY, Plan
+from tiffin.runtime.security import capabilities
+from tiffin.runtime.security.lsm import Labels
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from tiffin.cgroups.driver import CgroupPlan
+    from tiffin.runtime.security.seccomp import SeccompFilter
+    from tiffin.storage.rootfs import MountStep
+
+# clone(2)
+CLONE_NEWCGROUP = 0x0200_0000
+CLONE_FLAGS = {
+    "mount": 0x0002_0000,
+    "cgroup": CLONE_NEWCGROUP,
+    "uts": 0x0400_0000,
+    "ipc": 0x0800_0000,
+    "user": 0x1000_0000,
+    "pid": 0x2000_0000,
+    "network": 0x4000_0000,
+}
+
+# mount(2)
+MS_REC = 0x4000
+MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 18, 1 << 19, 1 << 20
+MS_FLAGS = {
+    "ro": 0x1,
+    "nosuid": 0x2,
+    "nodev": 0x4,
+    "noexec": 0x8,
+    "sync": 0x10,
+    "dirsync": 0x80,
+    "noatime": 0x400,
+    "nodiratime": 0x800,
+    "relatime": 0x20_0000,
+    "strictatime": 0x100_0000,
+}
+MS_CLEARED = {"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "async": "sync", "atime": "noatime"}
+PROPAGATION = {
+    "private": MS_PRIVATE,
+    "rprivate": MS_PRIVATE | MS_REC,
+    "slave": MS_SLAVE,
+    "rslave": MS_SLAVE | MS_REC,
+}
+# mount_setattr(2)
+MOUNT_ATTR = {
+    "ro": 0x1,
+    "nosuid": 0x2,
+    "nodev": 0x4,
+    "noexec": 0x8,
+    "noatime": 0x10,
+    "strictatime": 0x20,
+    "nodiratime": 0x80,
+}
+
+# getrlimit(2)
+RLIMITS = {
+    "cpu": 0,
+    "fsize": 1,
+    "data": 2,
+    "stack": 3,
+    "core": 4,
+    "rss": 5,
+    "nproc": 6,
+    "nofile": 7,
+    "memlock": 8,
+    "as": 9,
+    "locks": 10,
+    "sigpending": 11,
+    "msgqueue": 12,
+    "nice": 13,
+    "rtprio": 14,
+    "rttime": 15,
+}
+
+# Character devices of runtime-spec config-linux.md, "Default Devices".
+DEFAULT_DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+DEV_LINKS = (
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+    ("pts/ptmx", "/dev/ptmx"),
+    ("/proc/kcore", "/dev/core"),
+)
+S_IFCHR = 0o020000
+S_IFBLK = 0o060000
+
+
+class Monitor(Record):
+    """What the monitor is told: where it writes and what it does at the end."""
+
+    run_dir: str
+    exit_file: str
+    log_path: str = ""
+    log_max_bytes: int = 0
+    log_files: int = 0
+    open_stdin: bool = False
+    tty_size: tuple[int, int] | None = None
+    on_exit: tuple[str, ...] = ()
+
+
+class Confinement(Record):
+    """The parts of a process's confinement that the spec names but does not carry as bytes."""
+
+    seccomp: SeccompFilter | None = None
+    labels: Labels = Labels()
+    init: bool = False
+
+
+def compile_launch(
+    spec: dict[str, Any],
+    *,
+    monitor: Monitor,
+    rootfs_steps: Sequence[MountStep],
+    cgroup: CgroupPlan,
+    confinement: Confinement,
+) -> Plan:
+    """The plan that creates the container's namespaces and root and runs its first process."""
+    plan = Plan()
+    linux = spec["linux"]
+    kinds = [entry["type"] for entry in linux["namespaces"]]
+    _monitor(plan, monitor, spec["process"]["terminal"], cgroup)
+    flags = 0
+    for kind in kinds:
+        flags |= CLONE_FLAGS[kind]
+    plan.add("CLONE", flags & ~CLONE_NEWCGROUP, doing="make the container's namespaces")
+    for path in cgroup.tasks:
+        plan.add("CGROUP_TASKS", path, doing=f"join the cgroup {path}")
+    if "cgroup" in kinds:
+        plan.add("UNSHARE", CLONE_NEWCGROUP, doing="make a cgroup namespace")
+    plan.add("PROPAGATION", PROPAGATION[linux["rootfsPropagation"]], doing="detach from the host's mount tree")
+    for step in rootfs_steps:
+        doing = f"mount {step.fstype} on {step.target}"
+        plan.add("MOUNT", step.source, step.target, step.fstype, step.flags, step.data, doing=doing)
+    plan.add("ROOT", spec["root"]["path"], doing=f"open the root {spec['root']['path']}")
+    _root(plan, spec)
+    plan.add("PIVOT", doing="enter the container's root")
+    if "network" in kinds:
+        plan.add("LOOPBACK", doing="bring up the loopback interface")
+    if "uts" in kinds:
+        plan.add("HOSTNAME", spec["hostname"], doing=f"set the hostname {spec['hostname']!r}")
+        if spec.get("domainname"):
+            plan.add("DOMAINNAME", spec["domainname"], doing="set the domain name")
+    _process(plan, spec["process"], confinement)
+    return plan
+
+
+def compile_exec(
+    process: dict[str, Any], *, pid: int, start_ticks: int, kinds: Iterable[str], cgroup: CgroupPlan,
+    confinement: Confinement, tty_size: tuple[int, int] | None = None,
+) -> Plan:  # fmt: skip
+    """The plan that runs one more process in a running container."""
+    plan = Plan()
+    flags = 0
+    for kind in kinds:
+        flags |= CLONE_FLAGS[kind]
+    if tty_size:
+        plan.add("TTY_SIZE", *tty_size)
+    if cgroup.into:
+        plan.add("CGROUP_INTO", cgroup.into, doing=f"join the cgroup {cgroup.into}")
+    plan.add("ENTER", pid, start_ticks, flags, doing="enter the container")
+    for path in cgroup.tasks:
+        plan.add("CGROUP_TASKS", path, doing=f"join the cgroup {path}")
+    if process["terminal"]:
+        plan.add("CONSOLE", doing="allocate a terminal")
+    _process(plan, process, confinement)
+    return plan
+
+
+def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -> None:
+    plan.add("RUN_DIR", monitor.run_dir, doing=f"use the run directory {monitor.run_dir}")
+    plan.add("EXIT_FILE", monitor.exit_file)
+    if monitor.log_path:
+        plan.add(
+            "LOG", monitor.log_path, monitor.log_max_bytes, monitor.log_files, doing=f"open the log {monitor.log_path}"
+        )
+    plan.add("STDIO", (STDIO_TTY if terminal else 0) | (STDIO_OPEN_STDIN if monitor.open_stdin else 0))
+    if monitor.tty_size:
+        plan.add("TTY_SIZE", *monitor.tty_size)
+    if monitor.on_exit:
+        plan.add("ON_EXIT", list(monitor.on_exit))
+    if cgroup.oom_file:
+        plan.add("OOM_FILE", cgroup.oom_file)
+    for directory in cgroup.remove:
+        plan.add("CGROUP_REMOVE", directory)
+    if cgroup.device_program is not None:
+        plan.add("DEVICE_BPF", *cgroup.device_program, doing="limit the devices of the cgroup")
+    if cgroup.into:
+        plan.add("CGROUP_INTO", cgroup.into, doing=f"join the cgroup {cgroup.into}")
+
+
+def _root(plan: Plan, spec: dict[str, Any]) -> None:
+    linux = spec["linux"]
+    for mount in spec["mounts"]:
+        add_mount(plan, mount)
+        if mount["destination"] == "/dev" and mount["type"] == "tmpfs":
+            _devices(plan)
+    for node in linux["devices"]:
+        kind = S_IFBLK if node["type"] == "b" else S_IFCHR
+        plan.add(
+            "MKNOD_IN",
+            node["path"],
+            kind | node.get("fileMode", 0o660),
+            os.makedev(node["major"], node["minor"]),
+            node.get("uid", 0),
+            node.get("gid", 0),
+            doing=f"make the device {node['path']}",
+        )
+    if spec["process"]["terminal"]:
+        plan.add("CONSOLE", doing="allocate a terminal")
+    for key, value in linux["sysctl"].items():
+        plan.add("SYSCTL", key, value, doing=f"set sysctl {key} to {value!r}")
+    for path in linux["maskedPaths"]:
+        plan.add("MASK_IN", path, doing=f"mask {path}")
+    for path in linux["readonlyPaths"]:
+        plan.add("READONLY_IN", path, doing=f"make {path} read-only")
+    if spec["root"]["readonly"]:
+        plan.add("ROOT_READONLY", doing="make the root read-only")
+
+
+def _devices(plan: Plan) -> None:
+    for name, major, minor in DEFAULT_DEVICES:
+        path = f"/dev/{name}"
+        plan.add("MKNOD_IN", path, S_IFCHR | 0o666, os.makedev(major, minor), 0, 0, doing=f"make the device {path}")
+    for contents, path in DEV_LINKS:
+        plan.add("SYMLINK_IN", contents, path, doing=f"link {path}")
+
+
+def add_mount(plan: Plan, mount: dict[str, Any]) -> None:
+    """One entry of the spec's `mounts` as an operation."""
+    target, kind, source = mount["destination"], mount["type"], mount["source"]
+    options: list[str] = mount["options"]
+    flags = attributes = 0
+    propagation = PROPAGATION["rprivate"]
+    data = []
+    for option in options:
+        if option in MS_FLAGS:
+            flags |= MS_FLAGS[option]
+            attributes |= MOUNT_ATTR.get(option, 0)
+        elif option in MS_CLEARED:
+            flags &= ~MS_FLAGS[MS_CLEARED[option]]
+            attributes &= ~MOUNT_ATTR.get(MS_CLEARED[option], 0)
+        elif option in PROPAGATION:
+            propagation = PROPAGATION[option]
+        elif option not in ("bind", "rbind", "defaults"):
+            data.append(option)
+    if "bind" in options or "rbind" in options:
+        if data:
+            raise UsageError(f"unknown bind mount option {data[0]!r} for {target}")
+        recursive = int("rbind" in options)
+        plan.add("BIND_IN", source, target, recursive, attributes, propagation, doing=f"bind {source} on {target}")
+        return
+    plan.add("MOUNT_IN", source, target, kind, flags, ",".join(data), doing=f"mount {kind} on {target}")
+
+
+def _process(plan: Plan, process: dict[str, Any], confinement: Confinement) -> None:
+    for limit in process["rlimits"]:
+        name = limit["type"].removeprefix("RLIMIT_").lower()
+        if name not in RLIMITS:
+            raise UsageError(f"unknown ulimit {name!r}", hint="known are " + ", ".join(RLIMITS))
+        shown = f"ulimit {name} to {limit['soft']}:{limit['hard']}"
+        plan.add("RLIMIT", RLIMITS[name], limit["soft"], limit["hard"], 0, doing=f"set {shown}")
+    if process.get("oomScoreAdj"):
+        plan.add("OOM_SCORE_ADJ", process["oomScoreAdj"] + 1000, doing="set the OOM score")
+    plan.add("UMASK", 0o022)
+    # Still as root: a missing working directory is made, as Docker does.
+    plan.add("CHDIR", process["cwd"], 1, doing=f"change to the working directory {process['cwd']}")
+    labels = confinement.labels
+    if labels.exec_label:
+        plan.add("LSM_EXEC", labels.exec_attribute, labels.exec_label, doing=f"set the label {labels.exec_label!r}")
+    no_new_privileges = process["noNewPrivileges"]
+    if no_new_privileges:
+        plan.add("NO_NEW_PRIVS")
+    elif confinement.seccomp:
+        # Without no_new_privs a filter needs CAP_SYS_ADMIN, so it comes before that is given up (seccomp(2)).
+        plan.add("SECCOMP", confinement.seccomp.program, confinement.seccomp.flags, doing="install the seccomp filter")
+    user = process["user"]
+    groups = b"".join(number.to_bytes(4, "little") for number in user["additionalGids"])
+    plan.add("CREDS", user["uid"], user["gid"], groups, doing=f"become user {user['uid']}:{user['gid']}")
+    sets = process["capabilities"]
+    masks = [
+        capabilities.mask_of(sets[name]) for name in ("bounding", "effective", "permitted", "inheritable", "ambient")
+    ]
+    plan.add("CAPS", *masks, doing="set the capabilities")
+    if no_new_privileges and confinement.seccomp:
+        plan.add("SECCOMP", confinement.seccomp.program, confinement.seccomp.flags, doing="install the seccomp filter")
+    if confinement.init:
+        plan.add("INIT", doing="start the init process")
+    argv = process["args"]
+    plan.add("EXEC", argv[0], argv, process["env"], doing=f"run {argv[0]!r}")

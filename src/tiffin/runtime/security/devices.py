@@ -1,0 +1,219 @@
+"""Devices of the host that a container may use: `--device`, and the rules of the devices cgroup.
+
+One list of rules serves both cgroup versions: as lines for v1's `devices.allow`, as an eBPF program for v2. Both deny
+what no rule allows.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from tiffin.errors import HostError, UsageError
+from tiffin.model.container import Device
+from tiffin.model.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class DeviceRule(Record):
+    """Allows access to devices. `type` is "c", "b" or "a" (both); None is any number; `access` is of "rwm"."""
+
+    type: str
+    major: int | None = None
+    minor: int | None = None
+    access: str = "rwm"
+
+
+class DeviceNode(Record):
+    """A node to make inside: `mode` has no type bits, `rdev` is as os.makedev gives it."""
+
+    path: str
+    type: str
+    rdev: int
+    mode: int
+    uid: int
+    gid: int
+    access: str = "rwm"
+
+
+EVERYTHING = (DeviceRule(type="a"),)
+
+DEFAULT: tuple[DeviceRule, ...] = (
+    DeviceRule(type="c", access="m"),
+    DeviceRule(type="b", access="m"),
+    DeviceRule(type="c", major=1, minor=3),  # null
+    DeviceRule(type="c", major=1, minor=5),  # zero
+    DeviceRule(type="c", major=1, minor=7),  # full
+    DeviceRule(type="c", major=1, minor=8),  # random
+    DeviceRule(type="c", major=1, minor=9),  # urandom
+    DeviceRule(type="c", major=5, minor=0),  # tty
+    DeviceRule(type="c", major=5, minor=1),  # console
+    DeviceRule(type="c", major=5, minor=2),  # ptmx
+    DeviceRule(type="c", major=136),  # pts/*
+    DeviceRule(type="c", major=10, minor=200),  # net/tun
+)
+
+
+def parse_device(text: str) -> Device:
+    """Read `--device HOST[:CONTAINER][:PERMISSIONS]`. UsageError for anything else."""
+    parts = text.split(":")
+    access = "rwm"
+    if len(parts) > 1 and _is_access(parts[-1]):
+        access = parts.pop()
+    if len(parts) > 2:
+        if len(parts) == 3 and parts[1].startswith("/"):
+            raise UsageError(f"--device {text!r} has the permissions {parts[2]!r}, which are not of r, w and m")
+        raise UsageError(f"--device {text!r} is not HOST[:CONTAINER[:rwm]]")
+    host = parts[0]
+    container = parts[1] if len(parts) == 2 else host
+    for path in (host, container):
+        if not path.startswith("/"):
+            raise UsageError(f"--device {text!r} needs absolute paths, and {path!r} is none")
+    return Device(host_path=host, container_path=os.path.normpath(container), permissions=access)
+
+
+def _is_access(text: str) -> bool:
+    return bool(text) and len(set(text)) == len(text) and not set(text) - set("rwm")
+
+
+def device_nodes(device: Device) -> tuple[DeviceNode, ...]:
+    """The nodes that a device means: itself, or all nodes below when the host's path is a directory.
+
+    UsageError when there is nothing there or it is no device, HostError when it cannot be examined.
+    """
+    found = _status(device.host_path)
+    if _letter(found):
+        return (_node(device.container_path, found, device.permissions),)
+    if not stat.S_ISDIR(found.st_mode):
+        raise UsageError(f"{device.host_path!r} is neither a device nor a directory of devices")
+    host, container = device.host_path.rstrip("/"), device.container_path.rstrip("/")
+    below = _below(host)
+    if not below:
+        raise UsageError(f"there are no devices in the directory {device.host_path!r}")
+    return tuple(_node(container + path[len(host) :], status, device.permissions) for path, status in below)
+
+
+def device_rules(nodes: Iterable[DeviceNode] = (), privileged: bool = False) -> tuple[DeviceRule, ...]:
+    """The rules for a container with these nodes; a privileged one may use everything."""
+    if privileged:
+        return EVERYTHING
+    own = (
+        DeviceRule(type=node.type, major=os.major(node.rdev), minor=os.minor(node.rdev), access=node.access)
+        for node in nodes
+    )
+    return (*DEFAULT, *own)
+
+
+def _below(directory: str) -> list[tuple[str, os.stat_result]]:
+    found = []
+    for name in sorted(os.listdir(directory)):
+        path = f"{directory.rstrip('/')}/{name}"
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            continue  # unplugged meanwhile
+        if _letter(status):
+            found.append((path, status))
+        elif stat.S_ISDIR(status.st_mode):
+            found += _below(path)
+    return found
+
+
+def _status(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        raise UsageError(f"there is no device {path!r} on this host") from None
+    except OSError as error:
+        raise HostError(f"cannot examine the device {path!r}: {error.strerror}") from error
+
+
+def _letter(status: os.stat_result) -> str:
+    """ "c" or "b", empty for what is no device."""
+    if stat.S_ISCHR(status.st_mode):
+        return "c"
+    return "b" if stat.S_ISBLK(status.st_mode) else ""
+
+
+def _node(path: str, status: os.stat_result, access: str) -> DeviceNode:
+    return DeviceNode(
+        path=path,
+        type=_letter(status),
+        rdev=status.st_rdev,
+        mode=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        access=access,
+    )
+
+
+def v1_lines(rules: Iterable[DeviceRule]) -> tuple[str, ...]:
+    """Lines for `devices.allow` (Documentation/admin-guide/cgroup-v1/devices.rst)."""
+    return tuple(f"{rule.type} {_number(rule.major)}:{_number(rule.minor)} {rule.access}" for rule in rules)
+
+
+def _number(value: int | None) -> str:
+    return "*" if value is None else str(value)
+
+
+# linux/bpf.h: struct bpf_cgroup_dev_ctx is three u32: access << 16 | type, major, minor.
+_TYPES = {"b": 1, "c": 2}
+_ACCESS = {"m": 1, "r": 2, "w": 4}
+_R0, _R1, _R2, _R3, _R4, _R5 = range(6)
+_LOAD_WORD = 0x61  # BPF_LDX | BPF_MEM | BPF_W
+_AND, _SHIFT_RIGHT, _MOVE, _MOVE_REGISTER = 0x54, 0x74, 0xB4, 0xBC  # BPF_ALU, 32 bits wide
+_SKIP_UNLESS_EQUAL, _SKIP_UNLESS_EQUAL_REGISTER = 0x56, 0x5E  # BPF_JMP32 | BPF_JNE
+_EXIT = 0x95
+
+
+def v2_program(rules: Iterable[DeviceRule]) -> bytes:
+    """A BPF_PROG_TYPE_CGROUP_DEVICE program (array of struct bpf_insn); empty when everything is allowed.
+
+    It returns 1 for an access that one of the rules covers whole, else 0, which makes the kernel say EPERM.
+    """
+    rules = tuple(rules)
+    if EVERYTHING[0] in rules:
+        return b""
+    code = [
+        _instruction(_LOAD_WORD, _R2, _R1, 0),
+        _instruction(_MOVE_REGISTER, _R3, _R2),
+        _instruction(_AND, _R2, constant=0xFFFF),
+        _instruction(_SHIFT_RIGHT, _R3, constant=16),
+        _instruction(_LOAD_WORD, _R4, _R1, 4),
+        _instruction(_LOAD_WORD, _R5, _R1, 8),
+    ]
+    for rule in rules:
+        code += _rule_code(rule)
+    code += [_instruction(_MOVE, _R0, constant=0), _instruction(_EXIT)]
+    return b"".join(code)
+
+
+def _rule_code(rule: DeviceRule) -> list[bytes]:
+    allow = [_instruction(_MOVE, _R0, constant=1), _instruction(_EXIT)]
+    tests: list[tuple[int, int, int, int]] = []
+    if rule.type != "a":
+        tests.append((_SKIP_UNLESS_EQUAL, _R2, 0, _TYPES[rule.type]))
+    prepare: list[bytes] = []
+    mask = sum(_ACCESS[letter] for letter in set(rule.access))
+    if mask != 7:
+        prepare = [_instruction(_MOVE_REGISTER, _R1, _R3), _instruction(_AND, _R1, constant=mask)]
+        tests.append((_SKIP_UNLESS_EQUAL_REGISTER, _R1, _R3, 0))
+    for register, number in ((_R4, rule.major), (_R5, rule.minor)):
+        if number is not None:
+            tests.append((_SKIP_UNLESS_EQUAL, register, 0, number))
+    code: list[bytes] = []
+    for place, (operation, destination, source, constant) in enumerate(tests):
+        after = len(tests) - place - 1 + len(allow)
+        code.append(_instruction(operation, destination, source, after, constant))
+    return prepare + code + allow
+
+
+def _instruction(code: int, destination: int = 0, source: int = 0, offset: int = 0, constant: int = 0) -> bytes:
+    return (
+        bytes((code, source << 4 | destination))
+        + offset.to_bytes(2, "little")
+        + (constant & 0xFFFFFFFF).to_bytes(4, "little")
+    )

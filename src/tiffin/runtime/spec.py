@@ -1,0 +1,202 @@
+"""The OCI runtime spec of a container: a pure function of its record and of what the host can do.
+
+The spec is the pivot for execution drivers: `compile.py` turns it into a plan for our own launcher, any OCI runtime
+takes it as `config.json` (opencontainers/runtime-spec, config.md and config-linux.md, version 1.2).
+"""
+
+from __future__ import annotations
+
+import os
+
+from tiffin.errors import NotSupportedError
+from tiffin.model.container import Container, Mount
+from tiffin.model.record import Record
+from tiffin.runtime.security import capabilities, masks
+from tiffin.runtime.security.lsm import Labels
+from tiffin.runtime.users import Identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tiffin.runtime.security.devices import DeviceNode
+    from tiffin.runtime.security.options import SecurityOptions
+
+SPEC_VERSION = "1.2.0"
+
+
+class HostFacts(Record):
+    """What the spec needs to know of the host; found once per start."""
+
+    bounding: int
+    cgroup_mounts: tuple[tuple[str, str, str, tuple[str, ...]], ...] = ()
+    labels: Labels = Labels()
+
+
+class Files(Record):
+    """Generated files of a container on the host, bound over their names inside."""
+
+    hostname: str
+    hosts: str
+    resolv_conf: str
+
+
+def build_spec(
+    container: Container,
+    *,
+    identity: Identity,
+    security: SecurityOptions,
+    host: HostFacts,
+    files: Files,
+    rootfs: str,
+    nodes: tuple[DeviceNode, ...] = (),
+) -> dict[str, Any]:
+    """The spec as a dict, ready for `json.dumps`."""
+    config = container.config
+    mask, _ = capabilities.resolve(config.cap_add, config.cap_drop, config.privileged, host.bounding)
+    names = list(capabilities.names_of(mask))
+    # As Docker: a process that does not start as root holds its capabilities only in the bounding set.
+    held = names if identity.uid == 0 else []
+    process: dict[str, Any] = {
+        "terminal": config.tty,
+        "user": {"uid": identity.uid, "gid": identity.gid, "additionalGids": list(identity.groups)},
+        "args": list(container.argv),
+        "env": process_env(container.env, config.tty, identity.home, container.hostname),
+        "cwd": container.workdir or "/",
+        "capabilities": {"bounding": names, "effective": held, "permitted": held, "inheritable": [], "ambient": []},
+        "noNewPrivileges": security.no_new_privileges,
+        "oomScoreAdj": 0,
+        "rlimits": [
+            {"type": f"RLIMIT_{limit.name.upper()}", "soft": limit.soft, "hard": limit.hard}
+            for limit in config.ulimits
+        ],
+    }
+    label_process(process, host.labels)
+    spec: dict[str, Any] = {
+        "ociVersion": SPEC_VERSION,
+        "process": process,
+        "root": {"path": rootfs, "readonly": config.read_only},
+        "hostname": container.hostname,
+        "mounts": mounts(container, host, files),
+        "linux": {
+            "namespaces": namespaces(container),
+            "devices": [
+                {
+                    "path": node.path,
+                    "type": node.type,
+                    "major": os.major(node.rdev),
+                    "minor": os.minor(node.rdev),
+                    "fileMode": node.mode,
+                    "uid": node.uid,
+                    "gid": node.gid,
+                }
+                for node in nodes
+            ],
+            "cgroupsPath": f"/tiffin/{container.id}",
+            "sysctl": dict(config.sysctls),
+            "rootfsPropagation": "rslave",
+            "maskedPaths": list(masks.masked_paths(security, config.privileged)),
+            "readonlyPaths": list(masks.readonly_paths(security, config.privileged)),
+        },
+        "annotations": dict(container.labels),
+    }
+    if config.domainname:
+        spec["domainname"] = config.domainname
+    if host.labels.mount_label:
+        spec["linux"]["mountLabel"] = host.labels.mount_label
+    return spec
+
+
+def label_process(process: dict[str, Any], labels: Labels) -> None:
+    """Name the AppArmor profile or SELinux label in the spec, whichever this host has."""
+    if labels.exec_label.startswith("exec "):
+        process["apparmorProfile"] = labels.exec_label.removeprefix("exec ")
+    elif labels.exec_label:
+        process["selinuxLabel"] = labels.exec_label
+
+
+def process_env(env: tuple[str, ...], tty: bool, home: str, hostname: str) -> list[str]:
+    """The environment of a process: PATH, HOSTNAME, TERM and HOME are given where image and user gave none."""
+    given = {item.partition("=")[0] for item in env}
+    defaults = [("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("HOSTNAME", hostname)]
+    if tty:
+        defaults.append(("TERM", "xterm"))
+    defaults.append(("HOME", home))
+    first = [f"{name}={value}" for name, value in defaults if name not in given]
+    return first + [item for item in env if "=" in item]
+
+
+def namespaces(container: Container) -> list[dict[str, str]]:
+    """The namespaces a container gets of its own; those absent are shared with the host."""
+    config = container.config
+    wanted = [("mount", True)]
+    for kind, mode in (("pid", config.pid), ("ipc", config.ipc), ("uts", config.uts), ("cgroup", config.cgroupns)):
+        if mode not in ("private", "host"):
+            raise NotSupportedError(
+                f"--{kind} {mode} is not supported yet: namespaces are either private or the host's"
+            )
+        wanted.append((kind, mode == "private"))
+    if config.network not in ("none", "host"):
+        raise NotSupportedError(
+            f"network {config.network!r} is not supported yet: Tiffin has the networks none and host so far"
+        )
+    wanted.append(("network", config.network == "none"))
+    return [{"type": kind} for kind, private in wanted if private]
+
+
+def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str, Any]]:
+    """All mounts inside, in order: the kernel's file systems, generated files, then the user's by depth of target."""
+    config = container.config
+    system = "rw" if config.privileged else "ro"
+    nothing = ["nosuid", "noexec", "nodev"]
+    label = [f'context="{host.labels.mount_label}"'] if host.labels.mount_label else []
+    found: list[dict[str, Any]] = [
+        _mount("/proc", "proc", "proc", nothing),
+        _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k", *label]),
+        _mount(
+            "/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
+        ),
+        _mount("/sys", "sysfs", "sysfs", [*nothing, system]),
+    ]
+    for fstype, source, target, options in host.cgroup_mounts:
+        found.append(_mount(target, fstype, source, [*options, *([system] if fstype.startswith("cgroup") else [])]))
+    found.append(_mount("/dev/mqueue", "mqueue", "mqueue", nothing))
+    if config.ipc == "host":
+        found.append(_mount("/dev/shm", "bind", "/dev/shm", ["rbind", *nothing]))
+    else:
+        shm = ["mode=1777", f"size={config.shm_size_bytes}", *label]
+        found.append(_mount("/dev/shm", "tmpfs", "shm", [*nothing, *shm]))
+    users = {mount.target for mount in config.mounts}
+    for source, target in (
+        (files.resolv_conf, "/etc/resolv.conf"),
+        (files.hostname, "/etc/hostname"),
+        (files.hosts, "/etc/hosts"),
+    ):
+        if target not in users:
+            found.append(_mount(target, "bind", source, ["rbind", "rprivate"]))
+    found = [entry for entry in found if entry["destination"] not in users or entry["destination"] == "/proc"]
+    for mount in sorted(config.mounts, key=lambda mount: mount.target.rstrip("/").count("/")):
+        found.append(user_mount(mount))
+    return found
+
+
+def user_mount(mount: Mount) -> dict[str, Any]:
+    """The spec of one mount that the user asked for."""
+    if mount.type == "tmpfs":
+        options = ["nosuid", "nodev", "noexec", *mount.tmpfs_options]
+        for negated in ("suid", "dev", "exec"):
+            if negated in mount.tmpfs_options:
+                options.remove(f"no{negated}")
+        if mount.readonly:
+            options.append("ro")
+        return _mount(mount.target, "tmpfs", "tmpfs", options)
+    if mount.propagation in ("shared", "rshared"):
+        raise NotSupportedError(
+            f"propagation {mount.propagation!r} of {mount.target} is not supported yet: mounts made inside stay inside"
+        )
+    options = ["rbind" if mount.recursive else "bind", mount.propagation, "ro" if mount.readonly else "rw"]
+    return _mount(mount.target, "bind", mount.source, options)
+
+
+def _mount(destination: str, kind: str, source: str, options: list[str]) -> dict[str, Any]:
+    return {"destination": destination, "type": kind, "source": source, "options": options}

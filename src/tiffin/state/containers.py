@@ -1,0 +1,84 @@
+"""Container records in the database: added once, looked up by name or ID, deleted once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from tiffin.errors import AmbiguousError, ConflictError, NotFoundError
+from tiffin.model.container import Container, container_from_dict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tiffin.state.db import Database
+
+HEX_DIGITS = frozenset("0123456789abcdef")
+
+
+def add(database: Database, container: Container, *, needs_image: bool) -> None:
+    """Insert a record. ConflictError when the name is in use, NotFoundError when the image went away meanwhile."""
+    try:
+        with database.transaction():
+            if needs_image and not database.row("SELECT 1 FROM images WHERE id = ?", (container.image_id,)):
+                raise NotFoundError(f"the image {container.image_name!r} was removed meanwhile")
+            database.execute(
+                "INSERT INTO containers (id, name, image_id, created_ns, record) VALUES (?, ?, ?, ?, ?)",
+                (
+                    container.id,
+                    container.name,
+                    container.image_id,
+                    container.created_ns,
+                    json.dumps(container.to_dict(), separators=(",", ":")),
+                ),
+            )
+    except sqlite3.IntegrityError as error:
+        holder = database.row("SELECT id FROM containers WHERE name = ?", (container.name,))
+        by = f" by container {holder[0][:12]}" if holder else ""
+        raise ConflictError(
+            f"the container name {container.name!r} is already in use{by}",
+            hint="remove or rename that container, or choose another name",
+        ) from error
+
+
+def name_taken(database: Database, name: str) -> bool:
+    return database.row("SELECT 1 FROM containers WHERE name = ?", (name,)) is not None
+
+
+def get(database: Database, reference: str) -> Container:
+    """By name, full ID or unique ID prefix, in this order. NotFoundError, AmbiguousError."""
+    row = database.row("SELECT record FROM containers WHERE name = ? OR id = ?", (reference.lstrip("/"), reference))
+    if row is None and reference and HEX_DIGITS.issuperset(reference) and len(reference) < 64:
+        rows = database.rows(
+            "SELECT record, id FROM containers WHERE id >= ? AND id < ? LIMIT 3", (reference, reference + "g")
+        )
+        if len(rows) > 1:
+            some = ", ".join(container_id[:12] for _, container_id in rows)
+            raise AmbiguousError(f"{reference!r} is the beginning of several container IDs ({some}, …)")
+        row = rows[0] if rows else None
+    if row is None:
+        raise NotFoundError(f"no such container: {reference}", hint="`tiffin ps -a` lists what is here")
+    return container_from_dict(json.loads(row[0]))
+
+
+def all_containers(database: Database) -> list[tuple[Container, bool]]:
+    """Every record, newest first, and whether its removal has begun."""
+    rows = database.rows("SELECT record, removing FROM containers ORDER BY created_ns DESC, id")
+    return [(container_from_dict(json.loads(record)), bool(removing)) for record, removing in rows]
+
+
+def ids(database: Database) -> set[str]:
+    return {container_id for (container_id,) in database.rows("SELECT id FROM containers")}
+
+
+def mark_removing(database: Database, container_id: str) -> bool:
+    """Removal begins; from now on every command may finish it. False when the record is gone already."""
+    return database.execute("UPDATE containers SET removing = 1 WHERE id = ?", (container_id,)) > 0
+
+
+def delete(database: Database, container_id: str) -> None:
+    database.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+
+
+def being_removed(database: Database) -> list[str]:
+    """IDs whose removal began and was not finished."""
+    return [container_id for (container_id,) in database.rows("SELECT id FROM containers WHERE removing = 1")]

@@ -1,0 +1,162 @@
+"""One SQLite database in WAL mode, shared by any number of processes and threads."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+
+from tiffin.errors import StoreError, os_error
+from tiffin.state.schema import SCHEMA, VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+    from typing import Any
+
+BUSY_TIMEOUT_S = 30.0
+
+
+class Database:
+    """A connection per thread to `path`, made when first used.
+
+    Readers never wait; writers wait for each other, at most `BUSY_TIMEOUT_S`. Raises `StoreError` when the file is
+    damaged, read-only, on a full disk, or written by a newer Tiffin.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()  # guards _all
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._open()
+            self._local.connection = connection
+            with self._lock:
+                self._all.append(connection)
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            os.makedirs(os.path.dirname(self.path), mode=0o711, exist_ok=True)
+        except OSError as error:
+            raise os_error(error, "cannot make the store") from error
+        try:
+            connection = sqlite3.connect(
+                self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
+            )
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                self._create(connection)
+            elif version != VERSION:
+                raise StoreError(
+                    f"the store {self.path!r} has format {version}, this Tiffin knows {VERSION}",
+                    hint="use the Tiffin that wrote it, or another --root",
+                )
+            # NORMAL: a crash of the machine may lose the newest records, never the database (sqlite.org/wal.html).
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA foreign_keys=ON")
+            return connection
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    @staticmethod
+    def _create(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:  # nobody else was faster
+            for statement in SCHEMA.split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("COMMIT")
+
+    def _explained(self, error: sqlite3.Error) -> StoreError:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith("SQLITE_FULL"):
+            return StoreError("cannot write the state: the disk is full", hint="free space, or run `tiffin system prune`")
+        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+            return StoreError(f"cannot open the state {self.path!r}: the store is read-only or missing",
+                              hint="choose another one with --root")
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            return StoreError(f"the state database {self.path!r} is damaged ({error})",
+                              hint="run `tiffin system check`, or restore it from a backup")
+        if name.startswith("SQLITE_BUSY"):
+            return StoreError(f"the state database was busy for {BUSY_TIMEOUT_S:.0f} s", hint="try again")
+        return StoreError(f"the state database failed: {error}")
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        try:
+            return self._connection().execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def row(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """The first row of a query, or None."""
+        try:
+            row: tuple[Any, ...] | None = self._connection().execute(sql, parameters).fetchone()
+            return row
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Run one statement; returns the number of rows it changed. `sqlite3.IntegrityError` passes through."""
+        try:
+            return self._connection().execute(sql, parameters).rowcount
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def transaction(self, *, durable: bool = False) -> Transaction:
+        """`with database.transaction(): …` commits at the end, rolls back on an exception.
+
+        `durable` makes the commit survive a power cut (an fsync); without it a crash of the machine may lose it whole.
+        Not re-entrant.
+        """
+        return Transaction(self, durable)
+
+    def check(self) -> list[str]:
+        """SQLite's own integrity check; an empty list when all is well."""
+        return [message for (message,) in self.rows("PRAGMA integrity_check") if message != "ok"]
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._lock:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+        self._local = threading.local()
+
+
+class Transaction:
+    def __init__(self, database: Database, durable: bool) -> None:
+        self._database = database
+        self._durable = durable
+
+    def __enter__(self) -> Database:
+        if self._durable:
+            self._database.execute("PRAGMA synchronous=FULL")
+        self._database.execute("BEGIN IMMEDIATE")
+        return self._database
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._database.execute("COMMIT" if kind is None else "ROLLBACK")
+        finally:
+            if self._durable:
+                self._database.execute("PRAGMA synchronous=NORMAL")
+
+
+def now_ns() -> int:
+    """Nanoseconds since the epoch."""
+    return time.time_ns()

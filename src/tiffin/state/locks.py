@@ -1,0 +1,36 @@
+"""Locks between processes and threads: flock(2) on a file of the thing's own directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from tiffin.errors import NotFoundError, os_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tiffin.paths import Paths
+
+
+class ContainerLock:
+    """`with ContainerLock(paths, id): …` keeps every other process and thread from changing that container.
+
+    Released by the kernel when its holder dies. NotFoundError when the container is gone.
+    """
+
+    def __init__(self, paths: Paths, container_id: str) -> None:
+        self._path = f"{paths.container(container_id)}/lock"
+        self._id = container_id
+        self._fd = -1
+
+    def __enter__(self) -> None:
+        try:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            raise NotFoundError(f"no such container: {self._id[:12]}") from None
+        except OSError as error:
+            raise os_error(error, f"cannot lock container {self._id[:12]}") from error
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)

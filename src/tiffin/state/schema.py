@@ -1,0 +1,48 @@
+"""The state database: static facts only. How a container stands now is told by its run directory (see status.py)."""
+
+from __future__ import annotations
+
+VERSION = 1
+
+SCHEMA = """
+CREATE TABLE layers (
+    diff_id     TEXT PRIMARY KEY,           -- "sha256:…" of the uncompressed tar
+    size_bytes  INTEGER NOT NULL,           -- of that tar
+    created_ns  INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE images (
+    id           TEXT PRIMARY KEY,          -- "sha256:…" of config
+    config       BLOB NOT NULL,             -- OCI image config, byte for byte
+    created_ns   INTEGER NOT NULL,
+    architecture TEXT NOT NULL,
+    os           TEXT NOT NULL,
+    variant      TEXT NOT NULL,
+    size_bytes   INTEGER NOT NULL,
+    added_ns     INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE image_layers (
+    image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    diff_id  TEXT NOT NULL REFERENCES layers(diff_id),
+    PRIMARY KEY (image_id, position)
+) WITHOUT ROWID;
+CREATE INDEX image_layers_diff ON image_layers(diff_id);
+CREATE TABLE tags (
+    name     TEXT PRIMARY KEY,              -- "debian:bookworm" or "debian@sha256:…" (a digest reference)
+    image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+    moved_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX tags_image ON tags(image_id);
+CREATE TABLE tag_history (                  -- every move of a tag, for rollback
+    name TEXT NOT NULL, image_id TEXT NOT NULL, moved_ns INTEGER NOT NULL
+);
+CREATE TABLE containers (
+    id         TEXT PRIMARY KEY,            -- 64 hex digits
+    name       TEXT NOT NULL UNIQUE,
+    image_id   TEXT NOT NULL,
+    created_ns INTEGER NOT NULL,
+    removing   INTEGER NOT NULL DEFAULT 0,  -- removal has begun and must be finished
+    record     TEXT NOT NULL                -- model.Container as JSON
+) WITHOUT ROWID;
+CREATE INDEX containers_image ON containers(image_id);
+"""

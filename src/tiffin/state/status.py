@@ -1,0 +1,154 @@
+"""How a container stands, told by files that have one writer each.
+
+`<container>/exit` (kept):      "starting PID TICKS BOOT STARTED_NS" by the engine when it launches,
+                                "exited CODE SIGNAL OOM STARTED_NS FINISHED_NS" by the monitor at the end,
+                                "failed CODE MESSAGE" by the engine when the launch failed.
+`<run>/status` (while running): "running MONITOR TICKS PID TICKS STARTED_NS BOOT" by the monitor.
+
+A status whose monitor is dead, or from another boot, is a container that ended without a word: exit code 137 when
+the monitor was killed (the kernel kills the container with it), 255 when the host went down, as Docker says it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from tiffin.errors import os_error
+from tiffin.model.container import ContainerState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tiffin.paths import Paths
+
+KILLED_CODE = 137
+LOST_CODE = 255
+
+_boot_id = ""
+
+
+def boot_id() -> str:
+    """The kernel's random ID of this boot (random(4))."""
+    global _boot_id
+    if not _boot_id:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            _boot_id = file.read().strip()
+    return _boot_id
+
+
+def start_ticks(pid: int) -> int:
+    """When a process started, in clock ticks since boot (proc_pid_stat(5), field 22); 0 when there is none."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        text = os.read(fd, 1024)
+    except OSError:
+        return 0
+    finally:
+        os.close(fd)
+    fields = text.rpartition(b")")[2].split()
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def alive(pid: int, ticks: int) -> bool:
+    """Whether that very process is there, and not a later one with its number."""
+    return pid > 0 and start_ticks(pid) == ticks
+
+
+def write_starting(paths: Paths, container_id: str) -> None:
+    """Say that this process is launching the container."""
+    me = os.getpid()
+    _replace(
+        f"{paths.container(container_id)}/exit",
+        f"starting {me} {start_ticks(me)} {boot_id()} {time.time_ns()}\n",
+    )
+
+
+def write_failed(paths: Paths, container_id: str, code: int, message: str) -> None:
+    """Say that the launch failed."""
+    _replace(f"{paths.container(container_id)}/exit", f"failed {code} {message}\n")
+
+
+def _replace(path: str, text: str) -> None:
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, text.encode("utf-8", "surrogateescape"))
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError as error:
+        raise os_error(error, "cannot write the container's state") from error
+
+
+def _read(path: str) -> list[str]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return []
+    try:
+        return os.read(fd, 4096).decode("utf-8", "surrogateescape").split()
+    finally:
+        os.close(fd)
+
+
+def read_state(paths: Paths, container_id: str, *, removing: bool = False) -> ContainerState:
+    """The state as the files tell it now."""
+    exit_path = f"{paths.container(container_id)}/exit"
+    ended = _read(exit_path)
+    if ended and ended[0] == "exited" and len(ended) == 6:
+        return ContainerState(
+            status="removing" if removing else "exited",
+            exit_code=int(ended[1]),
+            oom_killed=ended[3] == "1",
+            started_ns=int(ended[4]),
+            finished_ns=int(ended[5]),
+        )
+    running = _read(f"{paths.container_run(container_id)}/status")
+    if len(running) == 7 and running[6] == boot_id() and alive(int(running[1]), int(running[2])):
+        return ContainerState(
+            status="removing" if removing else "running",
+            monitor_pid=int(running[1]),
+            pid=int(running[3]),
+            pid_start_ticks=int(running[4]),
+            started_ns=int(running[5]),
+        )
+    if ended and ended[0] == "failed":
+        return ContainerState(status="created", exit_code=int(ended[1]), error=" ".join(ended[2:]))
+    if ended and ended[0] == "starting":
+        again = _read(exit_path)  # the monitor may have written its last word between our two looks
+        if again != ended:
+            return read_state(paths, container_id, removing=removing)
+        return _unsaid(ended, running, removing)
+    return ContainerState(status="removing" if removing else "created")
+
+
+def _unsaid(starting: list[str], running: list[str], removing: bool) -> ContainerState:
+    _, pid, ticks, boot, started = starting
+    if boot == boot_id() and not running and alive(int(pid), int(ticks)):
+        return ContainerState(status="removing" if removing else "created")  # being launched at this moment
+    if boot == boot_id():
+        code, error = KILLED_CODE, "its monitor was killed, and the kernel ended the container with it"
+    else:
+        code, error = LOST_CODE, "the host went down while it ran"
+    return ContainerState(
+        status="removing" if removing else "exited",
+        exit_code=code,
+        error=error,
+        started_ns=int(running[5]) if len(running) == 7 else int(started),
+    )
+
+
+def write_owner(paths: Paths, container_id: str) -> None:
+    """Say that this process will remove the container after its end."""
+    me = os.getpid()
+    _replace(f"{paths.container_run(container_id)}/owner", f"{me} {start_ticks(me)}\n")
+
+
+def owner_alive(paths: Paths, container_id: str) -> bool:
+    """Whether the process that promised to remove the container is still there."""
+    words = _read(f"{paths.container_run(container_id)}/owner")
+    return len(words) == 2 and alive(int(words[0]), int(words[1]))

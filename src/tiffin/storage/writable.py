@@ -1,0 +1,75 @@
+"""A container's directory in the store: its writable layer and the mount points of its root."""
+
+from __future__ import annotations
+
+import os
+
+from tiffin.errors import ConflictError, os_error
+from tiffin.storage.objects import make_directory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tiffin.paths import Paths
+
+
+def create_writable(
+    paths: Paths,
+    container_id: str,
+    *,
+    mode: int,
+    uid: int,
+    gid: int,
+    mtime_ns: int,
+    xattrs: Sequence[tuple[bytes, bytes]] = (),
+    lower: bool,
+) -> None:
+    """Make `upper` and `work`, and `lower` if asked. The root directory of the container looks as `upper` does.
+
+    Raises `ConflictError` when they are there already, `StoreError`.
+    """
+    base = paths.container(container_id)
+    upper = f"{base}/upper"
+    try:
+        make_directory(base)
+        os.mkdir(f"{base}/work", 0o700)
+        if lower:
+            os.mkdir(f"{base}/lower", 0o700)
+        os.mkdir(upper, 0o700)
+        if uid or gid:
+            os.chown(upper, uid, gid)
+        os.chmod(upper, mode)
+        for name, value in xattrs:
+            os.setxattr(upper, name, value)
+        set_times(upper, mtime_ns)
+    except FileExistsError:
+        raise ConflictError(f"container {container_id} has a writable layer already") from None
+    except OSError as error:
+        raise os_error(error, f"cannot make the writable layer of container {container_id}") from error
+
+
+def remove_writable(paths: Paths, container_id: str) -> None:
+    """Delete the container's whole directory. Nothing there is fine; raises `StoreError`."""
+    from tiffin.storage.removal import remove_tree
+
+    try:
+        remove_tree(paths.container(container_id))
+    except OSError as error:
+        raise os_error(error, f"cannot remove the files of container {container_id}") from error
+
+
+def writable_usage(paths: Paths, container_id: str) -> tuple[int, int]:
+    """(bytes of disk, inodes) of the writable layer; (0, 0) when there is none."""
+    from tiffin.storage.removal import tree_usage
+
+    return tree_usage(f"{paths.container(container_id)}/upper")
+
+
+_MAX_TIME_NS = (1 << 63) - 1
+
+
+def set_times(path: str | bytes, mtime_ns: int, *, dir_fd: int | None = None, follow: bool = False) -> None:
+    """Set both times of `path`; times that utimensat cannot take are clamped."""
+    mtime_ns = max(-_MAX_TIME_NS, min(_MAX_TIME_NS, mtime_ns))
+    os.utime(path, ns=(mtime_ns, mtime_ns), dir_fd=dir_fd, follow_symlinks=follow)

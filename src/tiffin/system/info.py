@@ -1,0 +1,81 @@
+"""What this engine is, and what it found on the host."""
+
+from __future__ import annotations
+
+import os
+
+from tiffin._version import __version__
+from tiffin.state import containers as records
+from tiffin.state import status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tiffin.parts import Parts
+
+
+def info(parts: Parts) -> dict[str, Any]:
+    """Docker's field names where they fit; what is Tiffin's own stands under "Tiffin"."""
+    from tiffin.launcher_path import launcher_path
+
+    states = [
+        status.read_state(parts.paths, container.id).status
+        for container, _ in records.all_containers(parts.database)
+    ]
+    system = os.uname()
+    driver, reason = parts.storage_choice()
+    version = str(parts.cgroups.version)
+    return {
+        "ServerVersion": __version__,
+        "Containers": len(states),
+        "ContainersRunning": states.count("running"),
+        "ContainersPaused": 0,
+        "ContainersStopped": len(states) - states.count("running"),
+        "Images": len(parts.images.list()),
+        "Driver": driver,
+        "DriverStatus": [["Chosen because", reason]],
+        "DockerRootDir": parts.paths.root,
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": version,
+        "LoggingDriver": "cri",
+        "DefaultRuntime": "native",
+        "KernelVersion": system.release,
+        "Architecture": system.machine,
+        "OSType": "linux",
+        "OperatingSystem": _pretty_name(),
+        "Name": system.nodename,
+        "NCPU": os.cpu_count() or 1,
+        "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "SecurityOptions": _security_options(),
+        "Tiffin": {
+            "Root": parts.paths.root,
+            "RunRoot": parts.paths.run,
+            "Launcher": launcher_path(),
+            "Database": parts.paths.database,
+            "Networks": ["none", "host"],
+        },
+    }
+
+
+def _security_options() -> list[str]:
+    from tiffin.runtime.security import lsm
+
+    found = ["name=seccomp,profile=builtin", "name=cgroupns"]
+    if lsm.apparmor_enabled():
+        found.insert(0, "name=apparmor")
+    if lsm.selinux_enabled():
+        found.insert(0, "name=selinux")
+    return found
+
+
+def _pretty_name() -> str:
+    try:
+        with open("/etc/os-release") as file:
+            for line in file:
+                key, _, value = line.strip().partition("=")
+                if key == "PRETTY_NAME":
+                    return value.strip("\"'")
+    except OSError:
+        pass
+    return "Linux"

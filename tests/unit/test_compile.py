@@ -1,0 +1,149 @@
+"""From the OCI spec to a plan: order is what matters."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from tiffin.cgroups.driver import CgroupPlan
+from tiffin.errors import UsageError
+from tiffin.model.container import Container, ContainerConfig, Mount, Ulimit
+from tiffin.runtime import spec
+from tiffin.runtime.compile import Confinement, Monitor, compile_exec, compile_launch
+from tiffin.runtime.ops import Plan
+from tiffin.runtime.security.capabilities import ALL
+from tiffin.runtime.security.options import parse_security_opts
+from tiffin.runtime.security.seccomp import SeccompFilter
+from tiffin.runtime.users import Identity
+from tiffin.storage.rootfs import MountStep
+
+FILTER = SeccompFilter(program=b"12345678", flags=2)
+CGROUP = CgroupPlan(tasks=("/cg/memory/x/tasks",), remove=("/cg/memory/x",), oom_file="/cg/memory/x/memory.oom_control")
+
+
+def plan_of(*, cgroup: CgroupPlan = CGROUP, confinement: Confinement | None = None, **options: Any) -> Plan:
+    config = ContainerConfig(image="img", **options)
+    container = Container(
+        id="ab" * 32, name="web", image_id="sha256:x", image_name="img", driver="composefs", created_ns=1, config=config,
+        argv=("sh",), env=(), workdir="/w", user="", hostname="box", stop_signal=15, stop_timeout_s=10,
+    )  # fmt: skip
+    built = spec.build_spec(
+        container,
+        identity=Identity(uid=5, gid=6, groups=(7, 70000)),
+        security=parse_security_opts(config.security_opts),
+        host=spec.HostFacts(bounding=ALL),
+        files=spec.Files(hostname="/c/hostname", hosts="/c/hosts", resolv_conf="/c/resolv.conf"),
+        rootfs="/c/rootfs",
+    )
+    return compile_launch(
+        built,
+        monitor=Monitor(run_dir="/run/x", exit_file="/c/exit", log_path="/c/log", log_max_bytes=5, log_files=3),
+        rootfs_steps=(MountStep(source="overlay", target="/c/rootfs", fstype="overlay", data="lowerdir=/l"),),
+        cgroup=cgroup,
+        confinement=confinement or Confinement(seccomp=FILTER),
+    )
+
+
+def names(plan: Plan) -> list[str]:
+    return [name for name, _, _ in plan]
+
+
+def fields(plan: Plan, name: str) -> list[tuple[object, ...]]:
+    return [found for op, found, _ in plan if op == name]
+
+
+def before(plan: Plan, first: str, second: str) -> bool:
+    order = names(plan)
+    return order.index(first) < order.index(second)
+
+
+def test_it_ends_with_exec_and_can_be_written() -> None:
+    plan = plan_of()
+    assert names(plan)[-1] == "EXEC" and fields(plan, "EXEC")[0][:2] == ("sh", ["sh"])
+    assert bytes(plan).startswith(b"TFPLAN1\0")
+
+
+def test_order_of_isolation() -> None:
+    plan = plan_of(read_only=True, sysctls=(("net.ipv4.ip_forward", "1"),))
+    order = [
+        "CLONE", "CGROUP_TASKS", "UNSHARE", "PROPAGATION", "MOUNT", "ROOT", "MOUNT_IN", "MKNOD_IN", "SYSCTL", "MASK_IN",
+        "READONLY_IN", "ROOT_READONLY", "PIVOT", "LOOPBACK", "HOSTNAME", "SECCOMP", "CREDS", "CAPS", "EXEC",
+    ]  # fmt: skip
+    found = names(plan)
+    positions = [found.index(name) for name in order]
+    assert positions == sorted(positions)
+
+
+def test_cgroup_namespace_is_made_after_joining() -> None:
+    plan = plan_of()
+    (flags,) = fields(plan, "CLONE")[0]
+    assert flags == 0x6C02_0000  # all but CLONE_NEWCGROUP
+    assert fields(plan, "UNSHARE") == [(0x0200_0000,)]
+    assert "UNSHARE" not in names(plan_of(cgroupns="host"))
+
+
+def test_version_two_cgroups_are_cloned_into() -> None:
+    cgroup = CgroupPlan(into="/cg/x", remove=("/cg/x",), oom_file="/cg/x/memory.events", device_program=("/cg/x", b"8" * 8))
+    plan = plan_of(cgroup=cgroup)
+    assert before(plan, "DEVICE_BPF", "CLONE") and before(plan, "CGROUP_INTO", "CLONE")
+    assert "CGROUP_TASKS" not in names(plan)
+
+
+def test_a_filter_without_no_new_privs_comes_before_privileges_go() -> None:
+    assert before(plan_of(), "SECCOMP", "CREDS")
+    careful = plan_of(security_opts=("no-new-privileges",))
+    assert before(careful, "NO_NEW_PRIVS", "SECCOMP") and before(careful, "CAPS", "SECCOMP")
+    assert fields(careful, "SECCOMP") == [(b"12345678", 2)]
+
+
+def test_credentials() -> None:
+    plan = plan_of()
+    assert fields(plan, "CREDS") == [(5, 6, (7).to_bytes(4, "little") + (70000).to_bytes(4, "little"))]
+    bounding, effective, *_ = fields(plan, "CAPS")[0]
+    assert isinstance(bounding, int) and bounding.bit_count() == 14 and effective == 0
+
+
+def test_mounts_and_binds() -> None:
+    plan = plan_of(mounts=(Mount(type="bind", source="/src", target="/dst", readonly=True, propagation="rslave"),))
+    binds = {found[1]: found for found in fields(plan, "BIND_IN")}
+    assert binds["/dst"] == ("/src", "/dst", 1, 1, 1 << 19 | 0x4000)
+    mounts = {found[1]: found for found in fields(plan, "MOUNT_IN")}
+    assert mounts["/proc"] == ("proc", "/proc", "proc", 0xE, "")
+    assert mounts["/dev"][4] == "mode=755,size=65536k"
+
+
+def test_devices_are_what_the_runtime_spec_lists() -> None:
+    made = {found[0]: found[2] for found in fields(plan_of(), "MKNOD_IN")}
+    assert made["/dev/null"] == os.makedev(1, 3) and made["/dev/tty"] == os.makedev(5, 0) and len(made) == 6
+
+
+def test_init_and_terminal() -> None:
+    plan = plan_of(init=True, tty=True, confinement=Confinement(init=True))
+    assert names(plan)[-2:] == ["INIT", "EXEC"] and before(plan, "CONSOLE", "PIVOT")
+
+
+def test_limits() -> None:
+    plan = plan_of(ulimits=(Ulimit(name="nofile", soft=1, hard=-1),))
+    assert fields(plan, "RLIMIT") == [(7, 1, -1, 0)]
+    with pytest.raises(UsageError, match="unknown ulimit 'nofiles'"):
+        plan_of(ulimits=(Ulimit(name="nofiles", soft=1, hard=1),))
+
+
+def test_entering() -> None:
+    process = {
+        "terminal": True, "user": {"uid": 0, "gid": 0, "additionalGids": []}, "args": ["ls"], "env": [], "cwd": "/",
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted", "inheritable", "ambient"), ()),
+        "noNewPrivileges": False, "rlimits": [],
+    }  # fmt: skip
+    plan = compile_exec(
+        process, pid=42, start_ticks=7, kinds=["mount", "pid", "cgroup"], cgroup=CGROUP, confinement=Confinement(),
+        tty_size=(24, 80),
+    )  # fmt: skip
+    assert names(plan) == ["TTY_SIZE", "ENTER", "CGROUP_TASKS", "CONSOLE", "UMASK", "CHDIR", "CREDS", "CAPS", "EXEC"]
+    assert fields(plan, "ENTER") == [(42, 7, 0x2202_0000)]
+
+
+def test_it_is_pure() -> None:
+    assert bytes(plan_of()) == bytes(plan_of())
