@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LAUNCHER := src/tiffin/tiffin-launch
-LAUNCHER_SOURCES := meson.build meson.options src/tiffin/_version.py src/tiffin/runtime/ops.py $(wildcard src/launcher/*)
+LAUNCHER_SOURCES := meson.build src/tiffin/_version.py src/tiffin/runtime/ops.py $(wildcard src/launcher/*)
 XDIST ?= 2
 
 .PHONY: help demo test setup lint format unit integration bench peers fuzz sanitize clean
@@ -27,20 +27,24 @@ $(VENV)/python: scripts/setup-system
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/installed: $(VENV)/python pyproject.toml hatch_build.py scripts/tiffin src/tiffin/_version.py
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+
+# What `make demo` needs: Tiffin and nothing else.
+$(VENV)/installed: $(VENV)/python pyproject.toml hatch_build.py scripts/tiffin $(LAUNCHER_SOURCES)
+	$(PIP_INSTALL) .
 	touch $@ $(LAUNCHER)
 
-$(VENV)/development: $(VENV)/installed pyproject.toml
+$(VENV)/development: $(VENV)/python pyproject.toml hatch_build.py scripts/tiffin
 	scripts/setup-system test
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@ $(LAUNCHER)
+	$(PIP_INSTALL) '.[dev]'
+	touch $@ $(VENV)/installed $(LAUNCHER)
 
-# The editable install made the launcher once; after an edit only the C program is built again.
+# The install made the launcher; after an edit only what changed of it is compiled.
 $(LAUNCHER): $(LAUNCHER_SOURCES) | $(VENV)/development
-	test -d build/launcher || PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup build/launcher >build/launcher.log
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson compile --quiet -C build/launcher tiffin-launch
+	test -d build/launcher || PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup build/launcher >/dev/null
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ninja --quiet -C build/launcher src/launcher/tiffin-launch
 	cp build/launcher/src/launcher/tiffin-launch $@.new && mv $@.new $@
+	touch $(VENV)/installed
 
 setup: $(VENV)/development $(LAUNCHER)
 

@@ -88,18 +88,18 @@ static int remount_below(const char *path, uint64_t attributes)
     return result;
 }
 
-static int set_attributes(int fd, bool recursive, uint64_t attributes)
+static int set_attributes(int fd, bool recursive, uint64_t attributes, unsigned long propagation)
 {
-    if (!attributes)
+    if (!attributes && !propagation)
         return 0;
     /* The kind of atime is one field of the kernel's, not a bit: the old value goes first. */
     uint64_t clear = attributes & MOUNT_ATTR__ATIME ? MOUNT_ATTR__ATIME : 0;
-    return sys_mount_setattr(fd, recursive ? AT_RECURSIVE : 0u, attributes, clear, 0);
+    return sys_mount_setattr(fd, recursive ? AT_RECURSIVE : 0u, attributes, clear, propagation & MS_PROPAGATION);
 }
 
 int change_mount(int fd, bool recursive, uint64_t attributes)
 {
-    int result = set_attributes(fd, recursive, attributes);
+    int result = set_attributes(fd, recursive, attributes, 0);
     if (result == 0 || !call_is_missing())
         return result;
     char path[PATH_MAX];
@@ -112,10 +112,10 @@ int change_mount(int fd, bool recursive, uint64_t attributes)
     return recursive ? remount_below(path, attributes) : 0;
 }
 
-int bind_over(int source, int target, bool recursive, uint64_t attributes)
+int bind_over(int source, int target, bool recursive, uint64_t attributes, unsigned long propagation)
 {
     AUTO_CLOSE int tree = clone_mount(source, recursive);
-    if (tree >= 0 && set_attributes(tree, recursive, attributes) == 0)
+    if (tree >= 0 && set_attributes(tree, recursive, attributes, propagation) == 0)
         return sys_move_mount(tree, target);
     if (!call_is_missing())
         return -1;
@@ -123,13 +123,15 @@ int bind_over(int source, int target, bool recursive, uint64_t attributes)
        mount namespace is ours alone, and the path is absolute and free of symlinks. */
     if (mount_at(target, fd_path(source).text, NULL, MS_BIND | (recursive ? MS_REC : 0u), NULL) < 0)
         return -1;
-    if (!attributes)
-        return 0;
     char path[PATH_MAX];
     ssize_t size = readlink(fd_path(target).text, path, sizeof path - 1);
     if (size < 0)
         return -1;
     path[size] = 0;
     AUTO_CLOSE int mounted = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    return mounted < 0 ? -1 : change_mount(mounted, recursive, attributes);
+    if (mounted < 0 || (attributes && change_mount(mounted, recursive, attributes) < 0))
+        return -1;
+    if (!propagation)
+        return 0;
+    return mount_at(mounted, NULL, NULL, (propagation & MS_PROPAGATION) | (recursive ? MS_REC : 0u), NULL);
 }

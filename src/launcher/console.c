@@ -55,7 +55,7 @@ static int bind_console(struct child *child, int slave)
 {
     AUTO_CLOSE int target = path_make(child->root, "dev/console", MADE_FILE);
     CHECK(child->failure, target, "resolve", "/dev/console");
-    CHECK(child->failure, bind_over(slave, target, false, 0), "bind", "/dev/console");
+    CHECK(child->failure, bind_over(slave, target, false, 0, 0), "bind", "/dev/console");
     return 0;
 }
 

@@ -28,6 +28,7 @@ struct launch {
     struct field on_exit;
     struct op device;
     int run_dir_op, log_op;
+    bool owner;
     int child_ends[3];
     int channel;
 };
@@ -191,8 +192,13 @@ static int start_child(struct launch *launch)
     if (make_pipes(launch) < 0)
         return -1;
     memcpy(launch->child.stdio, launch->child_ends, sizeof launch->child_ends);
-    const int ours[] = {STATUS_FD,           OWNER_IN_FD,          OWNER_OUT_FD,    monitor->streams[0].fd,
-                        monitor->streams[1].fd, monitor->stdin_fd, monitor->signals};
+    const int ours[] = {STATUS_FD,
+                        launch->owner ? OWNER_IN_FD : -1,
+                        launch->owner ? OWNER_OUT_FD : -1,
+                        monitor->streams[0].fd,
+                        monitor->streams[1].fd,
+                        monitor->stdin_fd,
+                        monitor->signals};
     monitor->child = spawn_child(&launch->spawn, &launch->child, &launch->channel, ours, COUNT(ours), &launch->failure);
     for (int i = 0; i < 3; i++)
         close_fd(&launch->child_ends[i]);
@@ -213,7 +219,7 @@ static int prepare_monitor(struct launch *launch)
     if (monitor->log.path)
         CHECK(&launch->failure, log_open(&monitor->log), "open", monitor->log.path);
     launch->failure.op = -1;
-    if (fcntl(OWNER_IN_FD, F_SETFD, FD_CLOEXEC) < 0 || fcntl(OWNER_OUT_FD, F_SETFD, FD_CLOEXEC) < 0)
+    if (!launch->owner)
         return 0;
     monitor->clients = client_new(OWNER_IN_FD, OWNER_OUT_FD, true);
     REQUIRE(&launch->failure, monitor->clients, ENOMEM, "mmap", "the owner's buffer");
@@ -286,6 +292,9 @@ static _Noreturn void launch_container(void)
     launch.child.role = ROLE_LAUNCH;
     launch.child.failure = &launch.failure;
     uint64_t ticks = 0;
+    /* Before anything else is opened, which could get these numbers. */
+    launch.owner =
+        fcntl(OWNER_IN_FD, F_SETFD, FD_CLOEXEC) == 0 && fcntl(OWNER_OUT_FD, F_SETFD, FD_CLOEXEC) == 0;
     fcntl(STATUS_FD, F_SETFD, FD_CLOEXEC);
     if (detach(&launch) < 0 || plan_read(&launch.plan, PLAN_FD, ROLE_LAUNCH, &launch.failure) < 0)
         give_up(&launch);

@@ -47,6 +47,11 @@ int main(int argc, char **argv)
         write_all(2, usage, sizeof usage - 1);
         return 2;
     }
+    if (fcntl(PLAN_FD, F_GETFD) < 0 || fcntl(STATUS_FD, F_GETFD) < 0) {
+        /* What we open would get their numbers. */
+        write_all(2, usage, sizeof usage - 1);
+        return 2;
+    }
     close_from(launch ? OWNER_OUT_FD + 1 : STATUS_FD + 1);
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     struct failure failure = {.op = -1};

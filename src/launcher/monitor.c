@@ -1,11 +1,14 @@
 #include "monitor.h"
 
+#include <link.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+
+extern const ElfW(Ehdr) __ehdr_start; /* by the linker */
 
 enum { MAX_CLIENTS = 250, IDLE_MS = 2000 };
 
@@ -195,16 +198,32 @@ static void serve_clients(struct monitor *monitor, const struct pollfd *poll_ent
     }
 }
 
-/* After a burst the buffers' pages go back: most containers are quiet most of the time. */
-static void release_buffers(struct monitor *monitor)
+/* Give back the whole pages in a range of memory. */
+static void release(const void *from, const void *to)
 {
-    uintptr_t page = 4096;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t start = ((uintptr_t)from + page - 1) & ~(page - 1);
+    uintptr_t end = (uintptr_t)to & ~(page - 1);
+    if (start < end)
+        madvise((void *)start, end - start, MADV_DONTNEED);
+}
+
+/* Most containers are quiet most of the time: give back what a start or a burst of output used. Program text that is
+   needed again comes back from the page cache, by itself. */
+static void release_memory(struct monitor *monitor)
+{
     for (int i = 0; i < 2; i++) {
-        struct stream *stream = &monitor->streams[i];
-        uintptr_t start = ((uintptr_t)(stream->line + stream->used) + page - 1) & ~(page - 1);
-        uintptr_t end = (uintptr_t)(stream->line + sizeof stream->line) & ~(page - 1);
-        if (start < end)
-            madvise((void *)start, end - start, MADV_DONTNEED);
+        const struct stream *stream = &monitor->streams[i];
+        release(stream->line + stream->used, stream->line + sizeof stream->line);
+    }
+    release(monitor->stdin_pending + monitor->stdin_end, monitor->stdin_pending + sizeof monitor->stdin_pending);
+    const char *base = (const char *)&__ehdr_start;
+    const ElfW(Phdr) *header = (const void *)(base + __ehdr_start.e_phoff);
+    for (int i = 0; i < __ehdr_start.e_phnum; i++, header++) {
+        if (header->p_type != PT_LOAD || header->p_flags & PF_W)
+            continue;
+        const char *start = __ehdr_start.e_type == ET_DYN ? base + header->p_vaddr : (const char *)header->p_vaddr;
+        release(start, start + header->p_memsz);
     }
 }
 
@@ -219,14 +238,14 @@ static bool child_ended(struct monitor *monitor, int *status)
 _Noreturn void monitor_run(struct monitor *monitor)
 {
     struct pollfd polls[SLOT_CLIENTS + 2 * MAX_CLIENTS];
-    int timeout = 0;
+    int timeout = IDLE_MS;
+    release_memory(monitor);
     for (;;) {
         nfds_t count = fill_poll(monitor, polls);
         int ready = poll(polls, count, timeout);
         if (ready == 0) {
-            if (timeout > 0)
-                release_buffers(monitor);
-            timeout = timeout == 0 ? IDLE_MS : -1;
+            release_memory(monitor);
+            timeout = -1;
             continue;
         }
         timeout = IDLE_MS;

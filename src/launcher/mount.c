@@ -59,7 +59,7 @@ int op_root(struct child *child, const struct op *op)
     CHECK(child->failure, root, "open", path);
     if (!is_mount_root(root)) {
         /* pivot_root wants a mount, so a plain directory becomes one. */
-        CHECK(child->failure, bind_over(root, root, true, 0), "bind", path);
+        CHECK(child->failure, bind_over(root, root, true, 0, 0), "bind", path);
         close(root);
         root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         CHECK(child->failure, root, "open", path);
@@ -82,19 +82,14 @@ int op_bind_in(struct child *child, const struct op *op)
 {
     const char *source_path = op->field[0].bytes;
     const char *path = op->field[1].bytes;
-    unsigned long propagation = op->field[4].number;
+    bool recursive = op->field[2].number;
     AUTO_CLOSE int source = open(source_path, O_PATH | O_CLOEXEC);
     CHECK(child->failure, source, "open", source_path);
     struct stat stat;
     CHECK(child->failure, fstat(source, &stat), "stat", source_path);
     AUTO_CLOSE int target = path_make(child->root, path, S_ISDIR(stat.st_mode) ? MADE_DIRECTORY : MADE_FILE);
     CHECK(child->failure, target, "resolve", path);
-    CHECK(child->failure, bind_over(source, target, op->field[2].number, op->field[3].number), "bind", path);
-    if (propagation) {
-        AUTO_CLOSE int mounted = path_open(child->root, path);
-        CHECK(child->failure, mounted, "resolve", path);
-        CHECK(child->failure, mount_at(mounted, NULL, NULL, propagation, NULL), "propagation", path);
-    }
+    CHECK(child->failure, bind_over(source, target, recursive, op->field[3].number, op->field[4].number), "bind", path);
     return 0;
 }
 
@@ -161,7 +156,7 @@ int op_mask_in(struct child *child, const struct op *op)
     int cover = null_cover(child);
     CHECK(child->failure, cover, "open", "/dev/null");
     /* Read-only, so that the mode and owner of what may be the host's device cannot be changed through it. */
-    CHECK(child->failure, bind_over(cover, target, false, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC),
+    CHECK(child->failure, bind_over(cover, target, false, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0),
           "mask", path);
     return 0;
 }
@@ -173,6 +168,6 @@ int op_readonly_in(struct child *child, const struct op *op)
     if (target < 0 && (errno == ENOENT || errno == ENOTDIR))
         return 0;
     CHECK(child->failure, target, "resolve", path);
-    CHECK(child->failure, bind_over(target, target, true, MOUNT_ATTR_RDONLY), "read-only", path);
+    CHECK(child->failure, bind_over(target, target, true, MOUNT_ATTR_RDONLY, 0), "read-only", path);
     return 0;
 }

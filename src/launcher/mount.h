@@ -10,8 +10,9 @@ int mount_at(int target, const char *source, const char *type, unsigned long fla
 /* A detached copy of the mount at fd (a descriptor of any kind), or -1. */
 int clone_mount(int fd, bool recursive);
 
-/* Bind `source` (O_PATH) over `target` (O_PATH), with MOUNT_ATTR_* set, on all mounts below too if recursive. */
-int bind_over(int source, int target, bool recursive, uint64_t attributes);
+/* Bind `source` (O_PATH) over `target` (O_PATH), with MOUNT_ATTR_* set and MS_* propagation (0: as it is); the same
+   for all mounts below if recursive. */
+int bind_over(int source, int target, bool recursive, uint64_t attributes, unsigned long propagation);
 
 /* Set MOUNT_ATTR_* on the mount that fd is the root of. */
 int change_mount(int fd, bool recursive, uint64_t attributes);

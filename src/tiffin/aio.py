@@ -53,7 +53,10 @@ class AsyncEngine:
             attachment = await asyncio.to_thread(self.engine.start, container.id, attach=True)
             assert attachment is not None
             with attachment:
-                return await _converse(attachment, input)
+                try:
+                    return await _converse(attachment, input)
+                finally:
+                    attachment.acknowledge()
         finally:
             if remove:
                 # Shielded, so that a cancelled task still leaves nothing behind.
@@ -157,7 +160,6 @@ async def _converse(attachment: Any, input: bytes | None) -> Result:
                 continue
             kind, payload = frame
             if kind == protocol.EXIT:
-                attachment.acknowledge()
                 return Result(
                     exit_code=int(payload),
                     stdout_bytes=b"".join(output[protocol.STDOUT]),

@@ -40,6 +40,8 @@ print("in", flush=True)
 exec(sys.argv[1])
 """
 
+WAIT = "import signal; signal.pause()"
+
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -82,12 +84,18 @@ def start() -> Iterator[Start]:
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    out, error = process.communicate(timeout=20)
-    assert process.returncode == 0, error
+    # Not communicate(): the first line was read through the buffer, which may hold the rest.
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out, error = process.stdout.read(), process.stderr.read()
+    assert process.wait(20) == 0, error
     return out.strip()
 
 
@@ -138,8 +146,8 @@ def test_without_limits_there_are_none(driver: CgroupDriver) -> None:
 def test_processes_enter_and_are_listed(driver: CgroupDriver, start: Start) -> None:
     plan = driver.create(ID, Resources(), devices.DEFAULT)
     assert driver.processes(ID) == []
-    first = start(plan, "input()")
-    second = start(driver.joining(ID), "input()")
+    first = start(plan, WAIT)
+    second = start(driver.joining(ID), WAIT)
     assert driver.processes(ID) == sorted((first.pid, second.pid))
     listed = {int(word) for word in Path(plan.procs_dir, "cgroup.procs").read_text().split()}
     assert listed == {first.pid, second.pid}
@@ -275,7 +283,7 @@ for path, flags in (("{node}", os.O_RDONLY), ("{node}", os.O_RDWR), ("/dev/null"
 
 def test_limits_change_while_it_runs(driver: CgroupDriver, start: Start) -> None:
     first = Resources(memory_bytes=64 * MB, memory_swap_bytes=64 * MB, cpus=0.5, pids_limit=10)
-    start(driver.create(ID, first, devices.DEFAULT), "input()")
+    start(driver.create(ID, first, devices.DEFAULT), WAIT)
     driver.update(ID, Resources(memory_bytes=256 * MB, memory_swap_bytes=512 * MB))
     driver.update(ID, Resources(cpus=1, cpu_shares=2048, pids_limit=-1, memory_reservation_bytes=48 * MB))
     effective = driver.read(ID)
@@ -328,7 +336,7 @@ def test_killing_outruns_forking(driver: CgroupDriver, start: Start) -> None:
 
 
 def test_killing_what_is_frozen(driver: CgroupDriver, start: Start) -> None:
-    process = start(driver.create(ID, Resources(), devices.DEFAULT), "input()")
+    process = start(driver.create(ID, Resources(), devices.DEFAULT), WAIT)
     driver.freeze(ID)
     driver.kill_all(ID)
     assert process.wait(5) == -signal.SIGKILL
@@ -358,7 +366,7 @@ def test_containers_are_listed(driver: CgroupDriver) -> None:
 
 
 def test_creating_again_starts_afresh(driver: CgroupDriver, start: Start) -> None:
-    process = start(driver.create(ID, Resources(memory_bytes=64 * MB), devices.DEFAULT), "input()")
+    process = start(driver.create(ID, Resources(memory_bytes=64 * MB), devices.DEFAULT), WAIT)
     driver.create(ID, Resources(pids_limit=5), devices.EVERYTHING)
     assert process.wait(5) == -signal.SIGKILL
     effective = driver.read(ID)

@@ -138,7 +138,7 @@ def test_privileged(engine: tiffin.Engine, busybox: str) -> None:
 
 
 def test_descriptors_do_not_leak(engine: tiffin.Engine, busybox: str) -> None:
-    assert sh(engine, busybox, "ls /proc/self/fd | wc -l; ls /proc/1/fd").split() == ["4", "0", "1", "2"]
+    assert sh(engine, busybox, "ls /proc/self/fd | wc -l; ls /proc/1/fd; true").split() == ["4", "0", "1", "2"]
 
 
 def test_mounts(engine: tiffin.Engine, busybox: str, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_read_only_root(engine: tiffin.Engine, busybox: str) -> None:
 def test_limits_reach_the_kernel(engine: tiffin.Engine, busybox: str) -> None:
     resources = Resources(memory_bytes=64 << 20, cpus=0.5, pids_limit=20)
     script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; \
-        for i in $(seq 40); do sleep 1 & done 2>/dev/null; jobs | wc -l"
+        for i in $(seq 40); do sleep 1 & done"
     result = engine.run(busybox, ["sh", "-c", script], resources=resources)
     assert str(64 << 20) in result.stdout.split() and "can't fork" in result.stderr
 
@@ -249,7 +249,7 @@ def test_init_reaps(engine: tiffin.Engine, busybox: str) -> None:
 
 
 def test_start_stop_start_again_keeps_files_and_logs(engine: tiffin.Engine, busybox: str) -> None:
-    script = "echo run >> /count; cat /count; trap 'echo bye; exit 3' TERM; while :; do sleep 0.1; done"
+    script = "trap 'echo bye; exit 3' TERM; echo run >> /count; cat /count; while :; do sleep 0.1; done"
     container = engine.create(ContainerConfig(image=busybox, name="web", command=("sh", "-c", script)))
     assert engine.container("web").state.status == "created"
     for round in (1, 2):
@@ -350,8 +350,14 @@ def test_exec_with_a_terminal(engine: tiffin.Engine, busybox: str) -> None:
     engine.create(ContainerConfig(image=busybox, name="web", command=("sleep", "60")))
     engine.start("web")
     with engine.exec("web", ["sh", "-c", "stty size; tty"], tty=True, tty_size=(33, 99)) as session:
+        output = b""
+        try:
+            while data := os.read(session.master, 1000):
+                output += data
+        except OSError:
+            pass  # EIO: the other side has closed it
         assert session.wait() == 0
-        assert os.read(session.master, 1000) == b"33 99\r\n/dev/pts/0\r\n"
+        assert output == b"33 99\r\n/dev/pts/0\r\n"
 
 
 def test_attach_twice(engine: tiffin.Engine, busybox: str) -> None:

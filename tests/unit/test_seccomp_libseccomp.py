@@ -163,7 +163,11 @@ DENY = {
             "args": [{"index": 0, "value": 8, "op": "SCMP_CMP_GE"}, {"index": 2, "value": 9, "op": "SCMP_CMP_EQ"}],
         },
         {"names": ["unshare"], "action": "SCMP_ACT_LOG", "args": [{"index": 0, "value": 38, "op": "SCMP_CMP_LE"}]},
-        {"names": ["chroot"], "action": "SCMP_ACT_KILL_PROCESS", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_NE"}]},
+        {
+            "names": ["chroot"],
+            "action": "SCMP_ACT_KILL_PROCESS",
+            "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_NE"}],
+        },
     ],
 }
 

@@ -19,6 +19,7 @@ class Fields(dict[str, "Any"]):
     """
 
     type_name = "object"
+    missing = "can't evaluate field {name} in type {type}"
 
 
 class NoValue:

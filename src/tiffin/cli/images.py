@@ -76,13 +76,17 @@ def _row(image: Image, name: str, now_ns: int, *, full: bool) -> Row:
     digest = next((pin.partition("@")[2] for pin in image.digests if pin.partition("@")[0] == _split(name)[0]), _NONE)
     repository, tag = _split(name)
     return Row(
+        Containers="N/A",
         CreatedAt=local_time(image.created_ns) if image.created_ns else "N/A",
         CreatedSince=ago(image.created_ns, now_ns),
         Digest=digest,
         ID=image.id if full else short_id(image.id),
         Repository=repository,
+        SharedSize="N/A",
         Size=size(image.size_bytes),
         Tag=tag,
+        UniqueSize="N/A",
+        VirtualSize=size(image.size_bytes),
     )
 
 

@@ -24,11 +24,17 @@ _MAPS = frozenset((
 ))  # fmt: skip
 
 
+class Object(Fields):
+    """Docker reads inspected objects as maps in which every key must exist."""
+
+    missing = 'map has no entry for key "{name}"'
+
+
 def structured(value: Any, key: str = "", parent: str = "") -> Any:
     """Plain JSON data as templates see it: objects are structs, except those whose keys the user chose."""
     if isinstance(value, dict):
         inside = {name: structured(item, name, key) for name, item in value.items()}
-        return inside if key in _MAPS or f"{key}/{parent}" in _MAPS else Fields(inside)
+        return inside if key in _MAPS or f"{key}/{parent}" in _MAPS else Object(inside)
     if isinstance(value, list):
         return [structured(item, key, parent) for item in value]
     return value

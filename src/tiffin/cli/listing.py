@@ -51,9 +51,15 @@ def show(format: str | None, rows: Sequence[Fields], headings: dict[str, str], c
 
 
 def _templated_table(source: str, rows: Sequence[Fields], headings: dict[str, str]) -> None:
-    lines = [*_rendered(source, [Fields(headings)], header=True), *_rendered(source, rows)]
+    header = Fields({**headings, "Label": _label_heading})
+    lines = [*_rendered(source, [header], header=True), *_rendered(source, rows)]
     for line in aligned([line.split("\t") for line in lines]):
         print(line.rstrip(" ") if line.endswith(" ") else line)
+
+
+def _label_heading(key: str) -> str:
+    """Docker's: the last part of a dotted key, in words."""
+    return key.rpartition(".")[2].replace("-", " ").replace("_", " ")
 
 
 def _rendered(source: str, rows: Sequence[Fields], *, header: bool = False) -> list[str]:

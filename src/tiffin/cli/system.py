@@ -105,9 +105,9 @@ def _check(context: Context, parsed: Parsed) -> int:
 
 
 def _df(context: Context, parsed: Parsed) -> int:
-    from tiffin.cli.usage_tables import show_usage
+    from tiffin.cli import disk_usage
 
-    show_usage(context.engine.disk_usage(), parsed)
+    disk_usage.show(context.engine.disk_usage(), parsed)
     return 0
 
 

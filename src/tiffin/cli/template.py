@@ -254,7 +254,7 @@ class _Run:
             self._fail(node, f"nil pointer evaluating interface {{}}.{name}")
         if isinstance(value, Fields):
             if name not in value:
-                self._fail(node, f"can't evaluate field {name} in type {type_name(value)}")
+                self._fail(node, value.missing.format(name=name, type=value.type_name))
             found = value[name]
             if callable(found):
                 given = [self._operand(argument, dot) for argument in arguments]

@@ -8,7 +8,7 @@ import os
 import select
 import time
 
-from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError
+from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, os_error
 from tiffin.model.container import Container, ContainerState
 from tiffin.runtime import signals
 from tiffin.state import containers as records
@@ -134,9 +134,12 @@ def _remove_locked(parts: Parts, container: Container) -> None:
         remove_tree(parts.paths.container(container.id))
         raise NotFoundError(f"no such container: {container.name}")
     parts.cgroups.remove(container.id)
-    parts.driver(container.driver).remove(container.id)
-    remove_tree(parts.paths.container_run(container.id))
-    remove_tree(parts.paths.container(container.id))
+    try:
+        parts.driver(container.driver).remove(container.id)
+        remove_tree(parts.paths.container_run(container.id))
+        remove_tree(parts.paths.container(container.id))
+    except OSError as error:
+        raise os_error(error, f"cannot remove container {container.name!r}") from error
     records.delete(parts.database, container.id)
 
 

@@ -242,4 +242,5 @@ def _receive_terminal(status_fd: int) -> tuple[int, bytes]:
             fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
     if not fds:
         return -1, data
+    os.set_blocking(fds[0], True)
     return fds[0], data.removeprefix(b"T\n")

@@ -31,7 +31,10 @@ def run(parts: Parts, config: ContainerConfig, *, input: bytes | None, timeout_s
         attachment = start.start(parts, container, attach=True)
         assert attachment is not None
         with attachment:
-            result = _converse(attachment, container, input, timeout_s)
+            try:
+                result = _converse(attachment, container, input, timeout_s)
+            finally:
+                attachment.acknowledge()  # whatever happened, the removal below is ours
         done = True
     finally:
         if config.auto_remove or not done:
@@ -63,7 +66,6 @@ def _converse(attachment: Attachment, container: Container, input: bytes | None,
             continue
         kind, payload = frame
         if kind == protocol.EXIT:
-            attachment.acknowledge()
             return Result(
                 exit_code=int(payload),
                 stdout_bytes=b"".join(output[protocol.STDOUT]),

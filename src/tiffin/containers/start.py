@@ -83,7 +83,8 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
         raise os_error(error, f"cannot prepare container {container.name!r}") from error
     if not driver.image_ready(container.image_id):
         driver.prepare_image(container.image_id, parts.images.get(container.image_id).layers)
-    driver.create(container.id, container.image_id)
+    if not os.path.isdir(driver.upper(container.id) or ""):
+        driver.create(container.id, container.image_id)
     identity = users.resolve(
         container.user,
         config.groups,

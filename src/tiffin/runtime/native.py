@@ -162,8 +162,7 @@ def failure(index: int, number: int, text: str, plan: Plan) -> LaunchError | Hos
         if number in NOT_EXECUTABLE:
             said = {errno.EACCES: "permission denied", errno.ENOEXEC: "exec format error", errno.EISDIR: "is a directory"}
             return CommandNotExecutable(f'exec: "{program}": {said.get(number, reason.lower())}')
-    detail = f" ({text})" if text else ""
-    return LaunchError(f"cannot {doing or name}: {reason}{detail}", hint=_hint(name, number))
+    return LaunchError(f"cannot {doing or f'{name} ({text})'}: {reason}", hint=_hint(name, number))
 
 
 def _missing_hint(text: str) -> str | None:

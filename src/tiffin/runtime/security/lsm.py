@@ -166,23 +166,22 @@ def _selinux(options: SecurityOptions, container_id: str, privileged: bool, leve
 
 def _own_level(container_id: str, levels_in_use: Container[str]) -> str:
     """A pair of categories that no other container has: two containers cannot touch each other's files."""
-    seed = int(container_id[:12], 16)
     pairs = _CATEGORIES * (_CATEGORIES - 1) // 2
-    for attempt in range(pairs):
-        low, high = _pair((seed + attempt) % pairs)
-        level = f"s0:c{low},c{high}"
-        if level not in levels_in_use:
-            return level
-    raise HostError(f"all {pairs} pairs of SELinux categories are in use")
-
-
-def _pair(index: int) -> tuple[int, int]:
-    """The index-th pair low < high of categories."""
+    index = int(container_id[:12], 16) % pairs
     low = 0
     while index >= _CATEGORIES - 1 - low:
         index -= _CATEGORIES - 1 - low
         low += 1
-    return low, low + 1 + index
+    high = low + 1 + index
+    for _ in range(pairs):
+        level = f"s0:c{low},c{high}"
+        if level not in levels_in_use:
+            return level
+        high += 1
+        if high == _CATEGORIES:
+            low = (low + 1) % (_CATEGORIES - 1)
+            high = low + 1
+    raise HostError(f"all {pairs} pairs of SELinux categories are in use")
 
 
 def _text(path: str) -> str:

@@ -1,0 +1,126 @@
+"""What can go, shown first; and its removal."""
+
+from __future__ import annotations
+
+from tiffin.containers import end
+from tiffin.errors import ConflictError, NotFoundError
+from tiffin.model.record import Record
+from tiffin.state import containers as records
+from tiffin.state import images as image_records
+from tiffin.state import status
+from tiffin.storage.collect import Garbage, collect, disk_usage, find_garbage
+from tiffin.storage.lock import store_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tiffin.model.container import Container
+    from tiffin.model.image import Image
+    from tiffin.parts import Parts
+
+
+class PrunePlan(Record):
+    """What `prune` would remove. `size_bytes` is the disk that this frees, as far as it can be told beforehand."""
+
+    containers: tuple[Container, ...] = ()
+    images: tuple[Image, ...] = ()
+    garbage: Garbage = Garbage()
+    size_bytes: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to remove."""
+        garbage = self.garbage
+        return not (
+            self.containers or self.images or garbage.objects or garbage.layers or garbage.images
+            or garbage.containers or garbage.litter
+        )  # fmt: skip
+
+
+class Pruned(Record):
+    """What `prune` did remove; `size_bytes` is the disk that it freed."""
+
+    containers: tuple[Container, ...] = ()
+    images: tuple[Image, ...] = ()
+    size_bytes: int = 0
+
+
+def plan(parts: Parts, *, containers: bool, images: bool, all_images: bool) -> PrunePlan:
+    """Look, and remove nothing."""
+    end.finish_removals(parts)
+    ended = tuple(_ended(parts)) if containers else ()
+    unused = tuple(_unused(parts, all_images, {container.id for container in ended})) if images else ()
+    with store_lock(parts.paths, exclusive=True):
+        garbage = _garbage(parts) if images else Garbage()
+    size = garbage.size_bytes
+    for container in ended:
+        size += parts.driver(container.driver).usage(container.id)[0]
+    if unused:
+        every = {image.id: image.layers for image in image_records.all_images(parts.database)}
+        usage = disk_usage(parts.paths, parts.objects, parts.layers, every)
+        going = {image.id for image in unused}
+        size += sum(entry.unique_bytes for entry in usage.images if entry.image_id in going)
+    return PrunePlan(containers=ended, images=unused, garbage=garbage, size_bytes=size)
+
+
+def prune(parts: Parts, what: PrunePlan) -> Pruned:
+    """Remove what the plan lists, except what came into use since."""
+    freed = 0
+    containers = []
+    for container in what.containers:
+        size, _ = parts.driver(container.driver).usage(container.id)
+        try:
+            end.remove(parts, container, force=False)
+        except (ConflictError, NotFoundError):
+            continue
+        containers.append(container)
+        freed += size
+    before = parts.objects.disk_usage()[1] + _layers_bytes(parts)
+    images = []
+    for image in what.images:
+        try:
+            parts.images.remove(image.id, force=True)
+        except (ConflictError, NotFoundError):
+            continue
+        images.append(image)
+    if what.images or what.garbage != Garbage():
+        with store_lock(parts.paths, exclusive=True):
+            collect(parts.paths, parts.objects, parts.layers, _garbage(parts))
+    freed += before - parts.objects.disk_usage()[1] - _layers_bytes(parts)
+    return Pruned(containers=tuple(containers), images=tuple(images), size_bytes=max(0, freed))
+
+
+def _ended(parts: Parts) -> list[Container]:
+    found = []
+    for container, _ in records.all_containers(parts.database):
+        state = status.read_state(parts.paths, container.id)
+        # A created one may be about to start; one that failed to start will not.
+        if state.status == "exited" or (state.status == "created" and state.error):
+            found.append(container)
+    return found
+
+
+def _unused(parts: Parts, everything: bool, going: set[str]) -> list[Image]:
+    used = {
+        container.image_id for container, _ in records.all_containers(parts.database) if container.id not in going
+    }
+    return [
+        image
+        for image in image_records.all_images(parts.database)
+        if image.id not in used and (everything or not (image.names or image.digests))
+    ]
+
+
+def _garbage(parts: Parts) -> Garbage:
+    images = image_records.all_images(parts.database)
+    return find_garbage(
+        parts.paths,
+        parts.objects,
+        parts.layers,
+        known_layers={diff_id for image in images for diff_id in image.layers},
+        known_images={image.id for image in images},
+        known_containers=records.ids(parts.database),
+    )
+
+
+def _layers_bytes(parts: Parts) -> int:
+    return sum(parts.layers.size_on_disk(diff_id) for diff_id in parts.layers)

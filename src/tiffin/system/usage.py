@@ -1,0 +1,77 @@
+"""Where the disk went."""
+
+from __future__ import annotations
+
+from tiffin.state import containers as records
+from tiffin.state import images as image_records
+from tiffin.state import status
+from tiffin.storage import collect
+from tiffin.storage.lock import store_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tiffin.parts import Parts
+
+
+def disk_usage(parts: Parts) -> dict[str, Any]:
+    """Bytes on disk, in the rows that `docker system df` has, and per image and container."""
+    images = image_records.all_images(parts.database)
+    containers = []
+    used: dict[str, int] = {}
+    for container, _ in records.all_containers(parts.database):
+        state = status.read_state(parts.paths, container.id)
+        size, inodes = parts.driver(container.driver).usage(container.id)
+        used[container.image_id] = used.get(container.image_id, 0) + 1
+        containers.append(
+            {
+                "ID": container.id,
+                "Name": container.name,
+                "Image": container.image_name,
+                "Status": state.status,
+                "Size": size,
+                "Inodes": inodes,
+            }
+        )
+    with store_lock(parts.paths, exclusive=False):
+        usage = collect.disk_usage(
+            parts.paths, parts.objects, parts.layers, {image.id: image.layers for image in images}
+        )
+    per_image = {entry.image_id: entry for entry in usage.images}
+    rows = [
+        {
+            "ID": image.id,
+            "Names": list(image.names),
+            "CreatedNs": image.created_ns,
+            "Size": image.size_bytes,
+            "UniqueSize": per_image[image.id].unique_bytes,
+            "SharedSize": per_image[image.id].shared_bytes,
+            "Containers": used.get(image.id, 0),
+        }
+        for image in images
+    ]
+    idle = [row for row in containers if row["Status"] != "running"]
+    return {
+        "Images": {
+            "TotalCount": len(images),
+            "Active": sum(1 for image in images if image.id in used),
+            "Size": usage.objects_bytes + usage.layers_bytes + usage.prepared_bytes,
+            "Reclaimable": sum(per_image[image.id].unique_bytes for image in images if image.id not in used),
+        },
+        "Containers": {
+            "TotalCount": len(containers),
+            "Active": len(containers) - len(idle),
+            "Size": sum(row["Size"] for row in containers),
+            "Reclaimable": sum(row["Size"] for row in idle),
+        },
+        "Store": {
+            "Objects": usage.objects,
+            "ObjectsSize": usage.objects_bytes,
+            "Layers": usage.layers,
+            "LayersSize": usage.layers_bytes,
+            "PreparedSize": usage.prepared_bytes,
+        },
+        "ImageList": rows,
+        "ContainerList": containers,
+    }
