@@ -156,7 +156,7 @@ _Noreturn void monitor_finish(struct monitor *monitor, int status)
     close_fd(&monitor->listener);
     state_remove_socket(monitor->run_dir);
     state_remove_running(monitor->run_dir);
-    bool claimed = tell_clients(monitor, state.code);
+    bool claimed = tell_clients(monitor, state.code) || monitor->claimed;
     if (!claimed && monitor->options.on_exit)
         run_on_exit(monitor->options.on_exit);
     _exit(0);

@@ -19,6 +19,7 @@ void monitor_drop_client(struct monitor *monitor, struct client *client)
         link = &(*link)->next;
     *link = client->next;
     monitor->client_count--;
+    monitor->claimed = monitor->claimed || client->claimed;
     client_free(client);
 }
 

@@ -44,6 +44,7 @@ struct monitor {
     char stdin_pending[CHUNK];
     struct client *clients;
     int client_count;
+    bool claimed; /* the owner said that it cleans up, and left */
 };
 
 /* Serve until the container has ended and all is recorded; then exec ON_EXIT or exit. */

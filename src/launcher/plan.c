@@ -56,7 +56,6 @@ static bool take_bytes(const char **at, const char *end, bool string, struct fie
 
 static bool take_field(const char **at, const char *end, char letter, struct field *field)
 {
-    memset(field, 0, sizeof *field);
     if (letter == 'u') {
         if (end - *at < 8)
             return false;
@@ -96,6 +95,7 @@ static const char *take_op(const char **at, const char *end, struct op *op)
     if (code > MAX_OP_CODE || !rows[code].name)
         return "unknown operation";
     op->code = code;
+    memset(op->field, 0, sizeof op->field);
     const char *payload_end = *at + size;
     for (int i = 0; i < MAX_OP_FIELDS; i++) {
         if (!rows[code].signature[i])

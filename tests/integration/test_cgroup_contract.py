@@ -236,11 +236,12 @@ except OSError as error:
 def test_devices_are_limited(driver: CgroupDriver, start: Start, tmp_path: Path) -> None:
     node = f"/dev/tiffin-test-{os.getpid()}"
     os.mknod(node, 0o20600, os.makedev(1, 11))
+    readable = devices.DeviceRule(type="c", major=1, minor=11, access="r")
     code = OPENER.format(kmsg=node, made=tmp_path / "made")
     try:
         for container_id, rules, answer in (
             (ID, devices.DEFAULT, "1 opened opened made"),
-            (OTHER, (*devices.DEFAULT, devices.DeviceRule(type="c", major=1, minor=11, access="r")), "opened opened opened made"),
+            (OTHER, (*devices.DEFAULT, readable), "opened opened opened made"),
             ("ef" * 32, devices.EVERYTHING, "opened opened opened made"),
             ("0f" * 32, (devices.DeviceRule(type="c", major=1, minor=3),), "1 opened 1 1"),
         ):  # fmt: skip
@@ -414,7 +415,7 @@ for fstype, source, target, options in {mounts!r}:
     check(libc.mount(source.encode(), target.encode(), fstype.encode(), number, ",".join(data).encode()))
 print(sorted(os.listdir("/sys/fs/cgroup")))
 for path in {probe!r}:
-    print(os.path.realpath(path).startswith("/sys/fs/cgroup"), str(os.getpid()) in open(path + "/cgroup.procs").read().split())
+    print(str(os.getpid()) in open(path + "/cgroup.procs").read().split())
     try:
         os.mkdir(path + "/x")
         os.rmdir(path + "/x")
@@ -435,7 +436,7 @@ def test_the_containers_own_view(driver: CgroupDriver, start: Start, read_only: 
         assert "/sys/fs/cgroup/memory" in probe
     lines = finish(start(plan, VIEWER.format(mounts=mounts, probe=probe))).splitlines()[1:]
     answer = "30" if read_only else "writable"
-    assert lines == ["True True", answer] * len(probe)
+    assert lines == ["True", answer] * len(probe)
 
 
 def test_creating_is_fast(driver: CgroupDriver) -> None:

@@ -85,8 +85,10 @@ BAD = [
     ),
     (
         Resources(memory_bytes=8 * MB, memory_swap_bytes=7 * MB),
-        "the limit of memory plus swap (7340032 bytes) is below the memory limit (8388608 bytes)"
-        " (it counts both together)",
+        (
+            "the limit of memory plus swap (7340032 bytes) is below the memory limit (8388608 bytes)"
+            " (it counts both together)"
+        ),
     ),
     (
         Resources(memory_bytes=8 * MB, memory_reservation_bytes=9 * MB),

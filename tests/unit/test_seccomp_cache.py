@@ -10,8 +10,8 @@ import zlib
 from pathlib import Path
 
 import pytest
-from harness.seccomp_simulator import ALLOW, AUDIT, EPERM, decode, run
 
+from harness.seccomp_simulator import ALLOW, AUDIT, EPERM, decode, run
 from tiffin.errors import UsageError
 from tiffin.runtime.security import seccomp
 from tiffin.runtime.security.capabilities import ALL, BITS, DEFAULT_MASK

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.seccomp_simulator import ALLOW, AUDIT, ENOSYS, EPERM, KILL_PROCESS, decode, run
 
+from harness.seccomp_simulator import ALLOW, AUDIT, ENOSYS, EPERM, KILL_PROCESS, decode, run
 from tiffin.errors import NotSupportedError, UsageError
 from tiffin.runtime.security.bpf import JEQ, Assembler
 from tiffin.runtime.security.seccomp_compile import Compiled, compile_profile
@@ -246,7 +246,11 @@ BAD: list[tuple[Any, type[Exception], str]] = [
         UsageError,
         "the seccomp profile's defaultAction has errnoRet 5000, which is not within 0 and 4095",
     ),
-    (one_rule(errno="EWHAT", action="SCMP_ACT_ERRNO"), UsageError, "the seccomp profile's syscalls[0] has the unknown errno 'EWHAT'"),
+    (
+        one_rule(errno="EWHAT", action="SCMP_ACT_ERRNO"),
+        UsageError,
+        "the seccomp profile's syscalls[0] has the unknown errno 'EWHAT'",
+    ),
     (one_rule(names=[]), UsageError, "the seccomp profile's syscalls[0] names no system call"),
     (one_rule() | {"syscalls": ["read"]}, UsageError, "the seccomp profile's syscalls[0] is not a JSON object"),
     (
@@ -259,13 +263,21 @@ BAD: list[tuple[Any, type[Exception], str]] = [
         UsageError,
         "the seccomp profile's syscalls[0] has an argument index that is not within 0 and 5: 6",
     ),
-    (one_rule(when(0, "ODD", 1)), UsageError, "the seccomp profile's syscalls[0] has the unknown operator 'SCMP_CMP_ODD'"),
+    (
+        one_rule(when(0, "ODD", 1)),
+        UsageError,
+        "the seccomp profile's syscalls[0] has the unknown operator 'SCMP_CMP_ODD'",
+    ),
     (
         one_rule(when(0, "EQ", 1 << 64)),
         UsageError,
         "the seccomp profile's syscalls[0] compares with 18446744073709551616, which is not a 64-bit number",
     ),
-    (one_rule(includes={"caps": ["CAP_FLY"]}), UsageError, "the seccomp profile's syscalls[0] has the unknown capability 'CAP_FLY'"),
+    (
+        one_rule(includes={"caps": ["CAP_FLY"]}),
+        UsageError,
+        "the seccomp profile's syscalls[0] has the unknown capability 'CAP_FLY'",
+    ),
     (
         one_rule() | {"architectures": ["SCMP_ARCH_X86"], "archMap": [{}]},
         UsageError,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.seccomp_simulator import AUDIT, ENOSYS, Program, decode, run
 
+from harness.seccomp_simulator import AUDIT, ENOSYS, Program, decode, run
 from tiffin.runtime.security.capabilities import ALL, DEFAULT_MASK, mask_of
 from tiffin.runtime.security.default_profile import default_profile
 from tiffin.runtime.security.seccomp_compile import compile_profile

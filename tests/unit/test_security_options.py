@@ -111,13 +111,13 @@ def test_sysctls() -> None:
     for key, network, ipc, message in (
         ("net.core.somaxconn", "host", "private",
          "the sysctl 'net.core.somaxconn' cannot be set, because the container shares the network namespace (host)"),
-        ("net/core/somaxconn", "container:x", "private",
-         "the sysctl 'net/core/somaxconn' cannot be set, because the container shares the network namespace (container:x)"),
+        ("net/core/x", "container:x", "private",
+         "the sysctl 'net/core/x' cannot be set, because the container shares the network namespace (container:x)"),
         ("kernel.msgmax", "none", "host",
          "the sysctl 'kernel.msgmax' cannot be set, because the container shares the IPC namespace (host)"),
         ("kernel.panic", "none", "private",
-         "the sysctl 'kernel.panic' belongs to the whole host, so a container cannot have its own"
-         " (net.*, fs.mqueue.* and kernel.{msg*,sem,shm*} can be set)"),
+         ("the sysctl 'kernel.panic' belongs to the whole host, so a container cannot have its own"
+         " (net.*, fs.mqueue.* and kernel.{msg*,sem,shm*} can be set)")),
     ):  # fmt: skip
         with pytest.raises(UsageError) as caught:
             masks.check_sysctls([(key, "1")], network=network, ipc=ipc)

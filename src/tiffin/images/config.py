@@ -36,7 +36,10 @@ def parse_document(raw: bytes, what: str) -> Any:
     if len(raw) > DOCUMENT_LIMIT:
         raise InvalidImageError(f"{what} is larger than {DOCUMENT_LIMIT >> 20} MiB")
     try:
-        return json.loads(raw)
+        document = json.loads(raw.decode())
+        if b"\\u" in raw:  # half of a surrogate pair is no character, and could be neither stored nor passed on
+            json.dumps(document, ensure_ascii=False).encode()
+        return document
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise InvalidImageError(f"{what} is not valid JSON: {reason}") from error
