@@ -7,7 +7,7 @@ LAUNCHER := src/tiffin/tiffin-launch
 LAUNCHER_SOURCES := meson.build src/tiffin/_version.py src/tiffin/runtime/ops.py $(wildcard src/launcher/*)
 XDIST ?= 2
 
-.PHONY: help demo test setup lint format unit integration bench peers fuzz sanitize clean
+.PHONY: help demo test setup lint format unit integration bench peers fuzz clean
 
 help:
 	@echo "make demo         set up what is missing, then run real containers"
@@ -74,6 +74,17 @@ bench: setup
 
 peers:
 	scripts/setup-system bench
+
+FUZZ_SECONDS ?= 60
+
+# Findings are kept as build/fuzz/crash-*: each becomes a named test.
+fuzz: setup
+	scripts/setup-system fuzz
+	mkdir -p build/fuzz/corpus
+	$(BIN)/python src/launcher/gen_ops.py src/tiffin/runtime/ops.py build/fuzz/ops.h
+	clang -std=gnu11 -g -O1 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -Ibuild/fuzz -Isrc/launcher \
+		-o build/fuzz/fuzz_plan tests/fuzz/fuzz_plan.c $(addprefix src/launcher/,plan.c rules.c base.c)
+	cd build/fuzz && ./fuzz_plan -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 corpus
 
 clean:
 	scripts/demo --clean

@@ -22,7 +22,7 @@ from report import Row, Target, host, size_row, table, time_row, write_between_m
 from tiffin import Engine
 
 STORE_ROUNDS = 3
-IDLE_CONTAINERS = 5
+IDLE_CONTAINERS = 10
 
 
 def main() -> int:
@@ -132,18 +132,12 @@ class Contest:
         return [time_row("`exec IDLE true`", series, [Target("Docker", 0.6)])]
 
     def _memory(self) -> list[Row]:
-        medians = {}
-        for engine in self.engines:
-            sizes = []
-            names = [f"idle{number}" for number in range(IDLE_CONTAINERS)]
-            for container in [engine.start_idle(name) for name in names]:
-                sizes.append(sum(pss_bytes(pid) for pid in engine.monitors(container)))
-            medians[engine.name] = int(statistics.median(sizes))
-            for name in names:
-                engine.remove(name)
-        if not all(medians.values()):
-            raise RuntimeError(f"a monitor was not found: {medians}")
-        return [size_row(f"memory (PSS) of the monitor, one of {IDLE_CONTAINERS}", medians, 300_000)]
+        """Of one container alone, and of each of several, which share the pages of the monitor's program."""
+        rows = []
+        for count, what in ((1, "one idle container"), (IDLE_CONTAINERS, f"each of {IDLE_CONTAINERS} idle containers")):
+            sizes = {engine.name: _monitor_pss(engine, count) for engine in self.engines}
+            rows.append(size_row(f"memory (PSS) of the monitor of {what}", sizes, 300_000))
+        return rows
 
     def close(self) -> None:
         for engine in self.engines:
@@ -161,6 +155,17 @@ def _and_remove(engine: CommandPeer, image: str, action: Callable[[CommandPeer],
 
 def _exec_in_idle(engine: CommandPeer) -> Callable[[], Spent]:
     return lambda: engine.exec("idle")
+
+
+def _monitor_pss(engine: CommandPeer, count: int) -> int:
+    names = [f"idle{number}" for number in range(count)]
+    monitors = [engine.monitors(container) for container in [engine.start_idle(name) for name in names]]
+    if not all(monitors):
+        raise RuntimeError(f"the monitors of {engine.name} were not found")
+    sizes = [sum(pss_bytes(pid) for pid in pids) for pids in monitors]
+    for name in names:
+        engine.remove(name)
+    return int(statistics.median(sizes))
 
 
 def _run_in_library(engine: Engine) -> Spent:

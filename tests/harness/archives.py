@@ -148,7 +148,11 @@ def compressed(data: bytes, pack: str) -> bytes:
 
 
 def docker_files(
-    layers: Iterable[bytes] = (LAYER,), names: Iterable[str] = ("demo:1",), *, pack: str = "", config: bytes | None = None
+    layers: Iterable[bytes] = (LAYER,),
+    names: Iterable[str] = ("demo:1",),
+    *,
+    pack: str = "",
+    config: bytes | None = None,
 ) -> dict[str, bytes | tarfile.TarInfo]:
     """The members of an old `docker save`: <id>/layer.tar and manifest.json."""
     layers = list(layers)

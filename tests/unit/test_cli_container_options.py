@@ -23,7 +23,9 @@ def test_nothing_asked_is_all_defaults() -> None:
 
 
 def test_image_and_command() -> None:
-    assert config_from(parse(RUN, ["img", "ls", "-l", "--rm"])) == ContainerConfig(image="img", command=("ls", "-l", "--rm"))
+    assert config_from(parse(RUN, ["img", "ls", "-l", "--rm"])) == ContainerConfig(
+        image="img", command=("ls", "-l", "--rm")
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,12 +148,12 @@ def test_unreadable_files(tmp_path: Path) -> None:
         ("--ulimit nofile=-1:5",
          'invalid argument "nofile=-1:5" for "--ulimit": the soft limit must not be above the hard limit: unlimited > 5'),
         ("--device fuse", 'invalid argument "fuse" for "--device": \'fuse\' is not an absolute path'),
-        ("--device /dev/a:/dev/b:x", 'invalid argument "/dev/a:/dev/b:x" for "--device": bad permissions \'x\'; '
-         "they are letters of rwm"),
+        ("--device /dev/a:/dev/b:x", ('invalid argument "/dev/a:/dev/b:x" for "--device": bad permissions \'x\'; '
+         "they are letters of rwm")),
         ("--device /a:/b:r:w", 'invalid argument "/a:/b:r:w" for "--device": not of the form host[:inside[:rwm]]'),
         ("--sysctl kernel.panic=1",
-         'invalid argument "kernel.panic=1" for "--sysctl": the kernel keeps \'kernel.panic\' for the whole host, '
-         "not per container"),
+         ('invalid argument "kernel.panic=1" for "--sysctl": the kernel keeps \'kernel.panic\' for the whole host, '
+         "not per container")),
         ("--label =x", 'invalid argument "=x" for "-l, --label": invalid label \'=x\': empty name'),
         ("--log-opt foo=1", 'invalid argument "foo=1" for "--log-opt": it is max-size=BYTES or max-file=NUMBER'),
         ("--log-opt max-file=x", 'invalid argument "max-file=x" for "--log-opt": \'x\' is not a number'),
@@ -174,8 +176,8 @@ def test_unreadable_files(tmp_path: Path) -> None:
         ("--mount type=bind,src=/a,dst=/b,foo=1",
          'invalid argument "type=bind,src=/a,dst=/b,foo=1" for "--mount": unexpected key \'foo\''),
         ("--mount type=tmpfs,dst=/b,bind-propagation=shared",
-         'invalid argument "type=tmpfs,dst=/b,bind-propagation=shared" for "--mount": '
-         "'bind-propagation' does not go with type=tmpfs"),
+         ('invalid argument "type=tmpfs,dst=/b,bind-propagation=shared" for "--mount": '
+         "'bind-propagation' does not go with type=tmpfs")),
         ("--tmpfs t", 'invalid argument "t" for "--tmpfs": the path inside, \'t\', is not absolute'),
         ("--tmpfs /t:foo", 'invalid argument "/t:foo" for "--tmpfs": unknown tmpfs option \'foo\''),
         ("-v /a:/x --tmpfs /x/", "duplicate mount point: /x"),
@@ -190,8 +192,8 @@ def test_bad_values(words: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("-v data:/b", "-v data:/b asks for the named volume 'data', which is not supported yet: "
-         "Tiffin has no named volumes so far"),
+        ("-v data:/b", ("-v data:/b asks for the named volume 'data', which is not supported yet: "
+         "Tiffin has no named volumes so far")),
         ("-v /data", "-v /data asks for an anonymous volume, which is not supported yet"),
         ("--mount type=volume,source=x,target=/x",
          "--mount type=volume is not supported yet: Tiffin has no named volumes so far"),
@@ -237,7 +239,9 @@ def test_attached_streams(words: str, streams: set[str]) -> None:
 def test_bad_stream() -> None:
     with pytest.raises(UsageError) as caught:
         attached_streams(parse(RUN, ["-a", "foo", "img"]))
-    assert caught.value.message == 'invalid argument "foo" for "-a, --attach": valid streams are stdin, stdout and stderr'
+    assert (
+        caught.value.message == 'invalid argument "foo" for "-a, --attach": valid streams are stdin, stdout and stderr'
+    )
 
 
 # What `docker run --help` of Docker 28.2.2 lists.

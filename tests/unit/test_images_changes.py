@@ -61,10 +61,10 @@ def test_changes_add_up() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("RUN make", "--change knows no instruction 'RUN' (it knows CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, "
-                     "ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR)"),
-        ("", "--change knows no instruction '' (it knows CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, "
-             "ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR)"),
+        ("RUN make", ("--change knows no instruction 'RUN' (it knows CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, "
+                     "ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR)")),
+        ("", ("--change knows no instruction '' (it knows CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, "
+             "ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR)")),
         ("CMD", "--change CMD needs an argument"),
         ("ENV A", "--change ENV: 'A' must be of the form key=value"),
         ("ENV A=1 B", "--change ENV: 'B' must be of the form key=value"),

@@ -70,12 +70,12 @@ def test_minimal() -> None:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (b"{", "the image config is not valid JSON: Expecting property name enclosed in double quotes: "
-               "line 1 column 2 (char 1)"),
-        (b"\xff\xfe", "the image config is not valid JSON: 'utf-8' codec can't decode byte 0xff in position 0: "
-                      "invalid start byte"),
-        (_config(author="\ud800"), "the image config is not valid JSON: 'utf-8' codec can't encode character "
-                                   "'\\ud800' in position 128: surrogates not allowed"),
+        (b"{", ("the image config is not valid JSON: Expecting property name enclosed in double quotes: "
+               "line 1 column 2 (char 1)")),
+        (b"\xff\xfe", ("the image config is not valid JSON: 'utf-8' codec can't decode byte 0xff in position 0: "
+                      "invalid start byte")),
+        (_config(author="\ud800"), ("the image config is not valid JSON: 'utf-8' codec can't encode character "
+                                   "'\\ud800' in position 171: surrogates not allowed")),
         (b"[" * 100_000, "the image config is not valid JSON: nested too deep"),
         (b"[]", "the image config is not a JSON object"),
         (_config(os="windows"), "the image is for windows/amd64; only linux images can be used here"),

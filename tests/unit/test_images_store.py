@@ -141,8 +141,8 @@ def test_tag_moves(store: ImageStore) -> None:
     [
         ("a:1", "host", "the image name 'host' is reserved for the host's own system (choose another name)"),
         ("a:1", "A", "invalid reference format: repository name 'A' must be lowercase: 'A'"),
-        ("host", "x", "the image 'host' cannot be tagged: it is the host itself (make an image of a directory with "
-                      "`tar -C DIR -c . | tiffin import - NAME`)"),
+        ("host", "x", ("the image 'host' cannot be tagged: it is the host itself (make an image of a directory with "
+                      "`tar -C DIR -c . | tiffin import - NAME`)")),
         ("b", "x", f"no such image: b {HINT}"),
     ],
 )  # fmt: skip

@@ -13,7 +13,6 @@ from tiffin.errors import NotSupportedError, TiffinError, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
 
 _INTERRUPTED = 130
 _READER_GONE = 141
@@ -50,81 +49,90 @@ GLOBAL = Verb(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    words = sys.argv[1:] if argv is None else list(argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="surrogateescape")  # names and paths need not be UTF-8
-    context: Context | None = None
-    verb: Verb | None = None
+    call = _Call(sys.argv[1:] if argv is None else list(argv))
     try:
-        options = parse(GLOBAL, words)
+        code = call.run()
+        sys.stdout.flush()  # while a failure can still be told
+        return code
+    except TiffinError as error:
+        from tiffin.cli.report import show_error
+
+        show_error(call.context, error)
+        inside = call.verb is not None and call.verb.container_codes
+        return 125 if inside and error.exit_code < 125 else error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return _READER_GONE
+    except OSError as error:
+        _discard_output()
+        return _system_refused(call, error)
+    finally:
+        if call.context is not None:
+            call.context.close()
+
+
+class _Call:
+    """One command line: what it turned out to ask for, as far as it was read."""
+
+    def __init__(self, words: list[str]) -> None:
+        self._words = words
+        self.context: Context | None = None
+        self.verb: Verb | None = None
+
+    def run(self) -> int:
+        try:
+            return self._run()
+        except HelpAsked:
+            _print_help(self.verb)
+            return 0
+
+    def _run(self) -> int:
+        options = parse(GLOBAL, self._words)
         if options.flag("version"):
             from tiffin._version import __version__
 
             print(f"Tiffin version {__version__}")
-            return _finish(0)
+            return 0
         name, rest = _split(options.arguments)
-        if name is None:
-            return _finish(0)
-        verb, rest = _find(name, rest)
-        context = Context(
+        self.verb, rest = _find(name, rest)
+        self.context = Context(
             root=options.text("root"),
             run_root=options.text("run-root"),
             storage=options.text("storage-driver"),
             debug=options.flag("debug"),
         )
-        return _finish(verb.run(context, parse(verb, rest)))
-    except HelpAsked:
-        _print_help(verb)
-        return _finish(0)
-    except TiffinError as error:
-        from tiffin.cli.report import show_error
-
-        show_error(context, error)
-        inside = verb is not None and verb.container_codes
-        return 125 if inside and error.exit_code < 125 else error.exit_code
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # Nobody reads our output any more; Python would complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
-        return _READER_GONE
-    finally:
-        if context is not None:
-            context.close()
+        return self.verb.run(self.context, parse(self.verb, rest))
 
 
-def entry() -> NoReturn:
-    """`main` for the console script: leaves without tearing down the interpreter, which takes milliseconds."""
-    code = main()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
+def _system_refused(call: _Call, error: OSError) -> int:
+    """What the system refused, and nobody below had better words for: most often to take our output."""
+    from tiffin.cli.report import show_error
+
+    what = f"{error.filename}" if error.filename else "cannot write the output"
+    shown = TiffinError(f"{what}: {error.strerror or error}")
+    shown.__cause__ = error
+    show_error(call.context, shown)
+    return 125 if call.verb is not None and call.verb.container_codes else 1
 
 
-def _finish(code: int) -> int:
-    """`code`, once everything printed has gone out."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        from tiffin.errors import StoreError
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
-        raise StoreError(f"cannot write the output: {error.strerror}") from error
-    return code
+def _discard_output() -> None:
+    """What could not be written has nowhere to go; Python would complain when it flushes at exit."""
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(null, 1)
+    os.close(null)
 
 
-def _split(words: list[str]) -> tuple[str | None, list[str]]:
-    """The verb and its words; None when help was printed instead."""
+def _split(words: list[str]) -> tuple[str, list[str]]:
+    """The verb and its words. HelpAsked when there are none."""
     if words and words[0] == "help":
         words = [*words[1:], "--help"] if len(words) > 1 else []
     if not words:
-        _print_help(None)
-        return None, []
+        raise HelpAsked
     return words[0], words[1:]
 
 

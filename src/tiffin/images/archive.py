@@ -70,13 +70,13 @@ def ingest(
     # A plain layer's digest is its diff_id, which ingest computes anyway (and a compressed one's can never be).
     own_digest = "" if digest == diff_id else digest
     with Decompressed(Verified(raw, what, digest=own_digest, size=size), what, threaded=threaded) as stream:
-        if not stream.kind and not looks_like_tar(stream.peek(HEAD_BYTES)) and size != 0:
-            stream.drain()  # a damaged blob is better told by its digest
         try:
             layer = store.layers.ingest(stream.binary, expected_diff_id=diff_id, compressed_size=size)
         except InvalidImageError as error:
             if error.message.startswith(what):
                 raise
+            if own_digest:
+                stream.skip_to_end()  # a blob that is not what was promised is better told by its digest
             raise InvalidImageError(f"{what}: {error.message}", hint=error.hint) from error
         stream.drain()
     return layer.diff_id, layer.size_bytes
@@ -97,6 +97,7 @@ class FileArchive:
     def __init__(self, file: IO[bytes], progress: Callable[[int], None] | None = None) -> None:
         self._file = file
         self._progress = progress
+        self._read_bytes = 0
         self._names = _Names()
         self._places: dict[str, tuple[int, int]] = {}
         start = file.tell()
@@ -127,10 +128,12 @@ class FileArchive:
             raise InvalidImageError(f"{blob.what} has {window.size} bytes, {blob.size} were declared")
         if known := known_layer(store, blob.diff_id):
             return known
-        raw = Counted(window, self._progress)
-        return ingest(
+        raw = Counted(window, self._progress, self._read_bytes)
+        layer = ingest(
             store, raw, blob.what, digest=blob.digest, size=window.size, diff_id=blob.diff_id, threaded=True
         )
+        self._read_bytes = raw.count
+        return layer
 
     def _open(self, name: str, what: str) -> _Window:
         place = self._places.get(self._names.resolve(name))
@@ -145,6 +148,7 @@ class DirectoryArchive:
     def __init__(self, path: str, progress: Callable[[int], None] | None = None) -> None:
         self._path = path
         self._progress = progress
+        self._read_bytes = 0
         if not os.path.isdir(path):
             raise UsageError(f"cannot load {path!r}: it is neither a file nor a directory")
 
@@ -166,8 +170,12 @@ class DirectoryArchive:
                 raise InvalidImageError(f"{blob.what} has {size} bytes, {blob.size} were declared")
             if known := known_layer(store, blob.diff_id):
                 return known
-            raw = Counted(file, self._progress)
-            return ingest(store, raw, blob.what, digest=blob.digest, size=size, diff_id=blob.diff_id, threaded=True)
+            raw = Counted(file, self._progress, self._read_bytes)
+            layer = ingest(
+                store, raw, blob.what, digest=blob.digest, size=size, diff_id=blob.diff_id, threaded=True
+            )
+            self._read_bytes = raw.count
+            return layer
 
     def _open(self, name: str, what: str) -> BinaryIO:
         # Not blocking and not following: a FIFO or a link where a blob should be is not a blob.

@@ -80,12 +80,12 @@ class Peeked:
 
 
 class Counted:
-    """A stream that tells how many bytes were read from it, in total after each read."""
+    """A stream that tells how many bytes were read from it, in total (beginning with `count`) after each read."""
 
-    def __init__(self, raw: Readable, progress: Callable[[int], None] | None = None) -> None:
+    def __init__(self, raw: Readable, progress: Callable[[int], None] | None = None, count: int = 0) -> None:
         self._raw = raw
         self._progress = progress
-        self.count = 0
+        self.count = count
 
     def read(self, size: int) -> bytes:
         data = self._raw.read(size)
@@ -156,6 +156,7 @@ class Decompressed:
         self.close()
 
     def close(self) -> None:
+        """End the thread, if there is one. Closing again is fine."""
         if self.kind:
             self._stream.close()
 
@@ -163,16 +164,6 @@ class Decompressed:
     def binary(self) -> BinaryIO:
         """Itself, for those who declare that they want a file and only read."""
         return self  # type: ignore[return-value]
-
-    def peek(self, size: int) -> bytes:
-        """The first bytes of the plain stream, before anything was read."""
-        if not isinstance(self._stream, Peeked):
-            stream = self._stream
-            self._stream = _PeekedAndClosed(stream)
-        try:
-            return bytes(self._stream.peek(size))[:size]
-        except self._errors as error:
-            raise self._damaged(error) from error
 
     def read(self, size: int) -> bytes:
         try:
@@ -184,6 +175,12 @@ class Decompressed:
         """Read to the end, so that everything behind it is verified as well."""
         while self.read(CHUNK):
             pass
+        while self._raw.read(CHUNK):
+            pass
+
+    def skip_to_end(self) -> None:
+        """Read what is left as it came, without decompressing it: its digest is verified, a bomb does not go off."""
+        self.close()
         while self._raw.read(CHUNK):
             pass
 
@@ -269,12 +266,6 @@ class _ReadAhead:
                 self._queue.get_nowait()
             self._thread.join(0.01)
         self._stream.close()
-
-
-class _PeekedAndClosed(Peeked):
-    def __init__(self, raw: Any) -> None:
-        super().__init__(raw)
-        self.close = getattr(raw, "close", lambda: None)
 
 
 class _Stepwise(io.RawIOBase):

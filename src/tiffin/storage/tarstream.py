@@ -289,8 +289,10 @@ class TarReader:
         rest = len(self.buffer) - self.position
         if self.offset + rest == 0:
             raise InvalidImageError("the archive is empty (0 bytes)")
-        if rest or skip or in_entry:
+        if rest != skip or in_entry:
             raise self.truncated()
+        self._literal(self.buffer[self.position :])
+        self.position = len(self.buffer)
 
     def _end(self) -> None:
         """After the first zero block: another must follow; what comes then belongs to nobody, but to the digest."""
