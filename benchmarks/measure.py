@@ -10,7 +10,11 @@ from typing import NamedTuple
 
 
 class Spent(NamedTuple):
-    """What one action cost; `peak_bytes` is the largest resident set of the process and its waited-for children."""
+    """What one action cost.
+
+    `peak_bytes` is the largest resident set of the process and its waited-for children, but never less than this
+    program's own at that moment: the kernel counts from before the exec (getrusage(2)).
+    """
 
     seconds: float
     peak_bytes: int

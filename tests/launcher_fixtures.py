@@ -24,7 +24,9 @@ from tiffin.runtime.ops import STDIO_OPEN_STDIN, STDIO_TTY, Plan
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCES = PROJECT / "src/launcher"
 BUSYBOX = "/bin/busybox"
-WARNINGS = "-Wall -Wextra -Werror -Wshadow -Wvla -Wundef -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes".split()
+WARNINGS = (
+    "-Wall -Wextra -Werror -Wshadow -Wvla -Wundef -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes".split()
+)
 VARIANTS = {
     "plain": ["-Os", "-static"],
     # Every system call younger than Linux 5.2 answers ENOSYS: the ways around them must do the same.
@@ -40,12 +42,19 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x40
 STDIN, STDOUT, STDERR, EXIT, RESIZE, CLOSE_STDIN, CLAIM = range(7)
 
 
-def compile_launcher(variant: str, output: Path, *, sources: Sequence[Path] | None = None, extra: Sequence[str] = ()) -> Path:
+def compile_launcher(
+    variant: str, output: Path, *, sources: Sequence[Path] | None = None, extra: Sequence[str] = ()
+) -> Path:
     """Compile the launcher (or other sources with its headers) as the named variant."""
     include = output.parent / f"include-{output.name}"
     include.mkdir(exist_ok=True)
     subprocess.run(
-        [sys.executable, str(SOURCES / "gen_ops.py"), str(PROJECT / "src/tiffin/runtime/ops.py"), str(include / "ops.h")],
+        [
+            sys.executable,
+            str(SOURCES / "gen_ops.py"),
+            str(PROJECT / "src/tiffin/runtime/ops.py"),
+            str(include / "ops.h"),
+        ],
         check=True,
     )
     files = sources if sources is not None else sorted(SOURCES.glob("*.c"))
@@ -164,6 +173,17 @@ class Frames:
             output += got[1]
         return output
 
+    def until_silence(self, timeout_s: float) -> bytes:
+        """Output until none comes for so long."""
+        output = b""
+        while True:
+            try:
+                got = self.next(timeout_s)
+            except TimeoutError:
+                return output
+            assert got is not None and got[0] in (STDOUT, STDERR)
+            output += got[1]
+
     def rest(self) -> tuple[bytes, bytes, int | None]:
         """Everything up to and with the exit frame: stdout, stderr, exit code."""
         outputs = {STDOUT: bytearray(), STDERR: bytearray()}
@@ -206,6 +226,7 @@ class Box:
         self.frames: list[Frames] = []
         self.monitors: list[tuple[int, int]] = []
         self.owner: Frames | None = None
+        self.more: list[Box] = []
 
     def plan(
         self,
@@ -237,7 +258,9 @@ class Box:
         plan.add("MOUNT_IN", "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "")
         plan.add("MOUNT_IN", "tmpfs", "/dev", "tmpfs", MS_NOSUID, "mode=755,size=64k")
         plan.add("MOUNT_IN", "tmpfs", "/tmp", "tmpfs", 0, "")
-        plan.add("MOUNT_IN", "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")
+        plan.add(
+            "MOUNT_IN", "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620"
+        )
         plan.add("MKNOD_IN", "/dev/null", 0o20666, os.makedev(1, 3), 0, 0)
         if in_root:
             in_root(plan)
@@ -327,7 +350,16 @@ class Box:
         inherited = {3: self._plan_file(bytes(plan)), 4: theirs.detach(), **(stdio or {})}
         return _spawn([str(self.launcher), "exec", *flags], inherited, self.environment), ours
 
+    def make_like(self) -> Box:
+        """Another container with the same root."""
+        directory = self.directory / f"more{len(self.more)}"
+        directory.mkdir()
+        self.more.append(Box(self.launcher, directory, self.root, self.environment))
+        return self.more[-1]
+
     def clean(self) -> None:
+        for box in self.more:
+            box.clean()
         for client in self.frames:
             client.close()
         for monitor, child in self.monitors:

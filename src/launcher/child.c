@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "kernel.h"
 
@@ -45,9 +46,11 @@ static operation *const operations[MAX_OP_CODE + 1] = {
 /* What the parent ignores or blocks, and what the engine did, is not the container's. */
 static void reset_signals(void)
 {
-    struct sigaction action = {.sa_handler = SIG_DFL};
-    for (int number = 1; number < NSIG; number++)
-        sigaction(number, &action, NULL); /* SIGKILL and SIGSTOP refuse, and need no reset */
+    /* The system call itself: libc's wrapper will not touch the signals that it uses for threads. All zeros is
+       SIG_DFL whatever the architecture's layout. SIGKILL and SIGSTOP refuse, and need no reset. */
+    const unsigned long default_action[8] = {0};
+    for (int number = 1; number <= 64; number++)
+        syscall(SYS_rt_sigaction, number, default_action, NULL, 8);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -32,7 +32,7 @@ static int open_multiplexer(int root)
         errno = ENOTTY;
         return -1;
     }
-    return keep_fd(&master);
+    return fcntl(master, F_SETFL, O_RDWR) < 0 ? -1 : keep_fd(&master);
 }
 
 static int open_slave(int root, int master)

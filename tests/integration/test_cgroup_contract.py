@@ -404,6 +404,7 @@ def check(result):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 check(libc.unshare(0x02020000))
 check(libc.mount(b"none", b"/", None, 0x44000, None))
+check(libc.mount(b"tmpfs", b"/sys", b"tmpfs", 0, None))  # nothing there yet, as in a new container
 flags = dict(ro=1, nosuid=2, nodev=4, noexec=8, relatime=0x200000, strictatime=0x1000000)
 for fstype, source, target, options in {mounts!r}:
     os.makedirs(target, exist_ok=True)

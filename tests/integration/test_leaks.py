@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from harness.leaks import Snapshot, mounts_below, processes_using, wait_gone
 
 

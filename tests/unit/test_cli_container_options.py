@@ -23,9 +23,8 @@ def test_nothing_asked_is_all_defaults() -> None:
 
 
 def test_image_and_command() -> None:
-    assert config_from(parse(RUN, ["img", "ls", "-l", "--rm"])) == ContainerConfig(
-        image="img", command=("ls", "-l", "--rm")
-    )
+    found = config_from(parse(RUN, ["img", "ls", "-l", "--rm"]))
+    assert found == ContainerConfig(image="img", command=("ls", "-l", "--rm"))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +67,8 @@ def test_image_and_command() -> None:
         ("-v /a:/b:ro,rslave",
          {"mounts": (Mount(type="bind", source="/a", target="/b", readonly=True, propagation="rslave",
                            create_source=True),)}),
-        ("--mount type=bind,src=/a,dst=/b,ro", {"mounts": (Mount(type="bind", source="/a", target="/b", readonly=True),)}),
+        ("--mount type=bind,src=/a,dst=/b,ro",
+         {"mounts": (Mount(type="bind", source="/a", target="/b", readonly=True),)}),
         ("--mount type=bind,source=/a,target=/b,bind-propagation=shared,bind-recursive=disabled",
          {"mounts": (Mount(type="bind", source="/a", target="/b", propagation="shared", recursive=False),)}),
         ('--mount type=bind,"source=/a,b",target=/b', {"mounts": (Mount(type="bind", source="/a,b", target="/b"),)}),
@@ -146,7 +146,8 @@ def test_unreadable_files(tmp_path: Path) -> None:
         ("--ulimit nofile=10:5",
          'invalid argument "nofile=10:5" for "--ulimit": the soft limit must not be above the hard limit: 10 > 5'),
         ("--ulimit nofile=-1:5",
-         'invalid argument "nofile=-1:5" for "--ulimit": the soft limit must not be above the hard limit: unlimited > 5'),
+         ('invalid argument "nofile=-1:5" for "--ulimit": '
+          "the soft limit must not be above the hard limit: unlimited > 5")),
         ("--device fuse", 'invalid argument "fuse" for "--device": \'fuse\' is not an absolute path'),
         ("--device /dev/a:/dev/b:x", ('invalid argument "/dev/a:/dev/b:x" for "--device": bad permissions \'x\'; '
          "they are letters of rwm")),
@@ -160,7 +161,8 @@ def test_unreadable_files(tmp_path: Path) -> None:
         ("--log-opt max-file=0", 'invalid argument "max-file=0" for "--log-opt": it must be at least 1'),
         ("--pull foo", 'invalid argument "foo" for "--pull": it is always, missing or never'),
         ("--uts foo", 'invalid argument "foo" for "--uts": it is host or private'),
-        ("--stop-timeout -2", 'invalid argument "-2" for "--stop-timeout": seconds are not negative, except -1 for no limit'),
+        ("--stop-timeout -2",
+         'invalid argument "-2" for "--stop-timeout": seconds are not negative, except -1 for no limit'),
         ("-v a:/b:c:d", 'invalid argument "a:/b:c:d" for "-v, --volume": not of the form host:inside[:options]'),
         ("-v /a:", 'invalid argument "/a:" for "-v, --volume": not of the form host:inside[:options]'),
         ("-v /a:b", 'invalid argument "/a:b" for "-v, --volume": the path inside, \'b\', is not absolute'),

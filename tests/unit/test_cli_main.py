@@ -81,21 +81,22 @@ def test_group_help(group: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("foo", "tiffin: 'foo' is not a tiffin command.\nSee 'tiffin --help'.\n"),
         ("rnu", "tiffin: 'rnu' is not a tiffin command.\nDid you mean 'tiffin run'? See 'tiffin --help'.\n"),
         ("container foo", "tiffin: 'container foo' is not a tiffin command.\nSee 'tiffin container --help'.\n"),
-        ("image prun", "tiffin: 'image prun' is not a tiffin command.\n"
-         "Did you mean 'tiffin image prune'? See 'tiffin image --help'.\n"),
-        ("pull debian", "tiffin: 'tiffin pull' is not supported yet: Tiffin has no registries so far; get images with "
-         "`tiffin load`, `tiffin import` or `tiffin bootstrap`\n"),
-        ("container cp a b", "tiffin: 'tiffin container cp' is not supported yet: Tiffin does not read or write a "
-         "container's files from outside so far; use `tiffin exec` with tar or cat\n"),
-        ("network ls", "tiffin: 'tiffin network' is not supported yet: Tiffin has the networks none and host only so far\n"),
-        ("-H tcp://x ps", "tiffin: --host is not supported yet: Tiffin has no server so far and works on its own host; "
-         "choose a store with --root\n"),
-        ("--context x ps", "tiffin: --context is not supported yet: Tiffin has no server so far and works on its own "
-         "host; choose a store with --root\n"),
+        ("image prun", ("tiffin: 'image prun' is not a tiffin command.\n"
+         "Did you mean 'tiffin image prune'? See 'tiffin image --help'.\n")),
+        ("pull debian", ("tiffin: 'tiffin pull' is not supported yet: Tiffin has no registries so far; get images with "
+         "`tiffin load`, `tiffin import` or `tiffin bootstrap`\n")),
+        ("container cp a b", ("tiffin: 'tiffin container cp' is not supported yet: Tiffin does not read or write a "
+         "container's files from outside so far; use `tiffin exec` with tar or cat\n")),
+        ("network ls",
+         "tiffin: 'tiffin network' is not supported yet: Tiffin has the networks none and host only so far\n"),
+        ("-H tcp://x ps", ("tiffin: --host is not supported yet: Tiffin has no server so far and works on its own "
+         "host; choose a store with --root\n")),
+        ("--context x ps", ("tiffin: --context is not supported yet: Tiffin has no server so far and works on its own "
+         "host; choose a store with --root\n")),
         ("--rot x ps", "tiffin: unknown flag: --rot (did you mean --root?)\nSee 'tiffin --help'.\n"),
         ("ps x", "tiffin: 'tiffin ps' accepts no arguments\nUsage: tiffin ps [OPTIONS]. See 'tiffin ps --help'.\n"),
-        ("run", "tiffin: 'tiffin run' requires at least 1 argument\n"
-         "Usage: tiffin run [OPTIONS] IMAGE [COMMAND] [ARG...]. See 'tiffin run --help'.\n"),
+        ("run", ("tiffin: 'tiffin run' requires at least 1 argument\n"
+         "Usage: tiffin run [OPTIONS] IMAGE [COMMAND] [ARG...]. See 'tiffin run --help'.\n")),
     ],
 )  # fmt: skip
 def test_mistakes(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

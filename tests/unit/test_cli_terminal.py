@@ -223,3 +223,15 @@ def test_terminal_channel() -> None:
         os.close(master)
         if slave >= 0:
             os.close(slave)
+
+
+def test_a_signal_that_is_not_passed_on_leaves(pipes: Pipes) -> None:
+    def ring(number: int, frame: object) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        assert pipes.relay(on_signal=False) == Outcome(detached=True, exit_code=128 + signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGALRM, before)

@@ -16,6 +16,7 @@ import pytest
 from harness.archives import (
     LAYER,
     MACHINE,
+    OCI_CONFIG,
     OCI_LAYER,
     OCI_MANIFEST,
     UPPER,
@@ -338,7 +339,7 @@ def test_directory_with_fifo_or_link_for_a_blob(store: ImageStore, tmp_path: Pat
 def test_wrong_size(store: ImageStore, source: Callable[[bytes], Any], what: str) -> None:
     layout = Layout()
     config = config_of((LAYER,))
-    blobs = {"config": layout.blob(config, "application/vnd.oci.image.config.v1+json"), "layer": layout.blob(LAYER, OCI_LAYER)}
+    blobs = {"config": layout.blob(config, OCI_CONFIG), "layer": layout.blob(LAYER, OCI_LAYER)}
     if what in blobs:
         blobs[what]["size"] += 1
     manifest = layout.blob(to_json({"config": blobs["config"], "layers": [blobs["layer"]]}), OCI_MANIFEST)
@@ -489,7 +490,8 @@ def test_bad_descriptor(store: ImageStore, spoil: dict[str, Any], message: str) 
         ('[{"Config": "missing.json"}]', "config 'missing.json' is missing from the archive"),
         (
             '[{"Config": "c.json", "RepoTags": ["A"], "Layers": []}]',
-            "the archive gives the image a bad name: invalid reference format: repository name 'A' must be lowercase: 'A'",
+            ("the archive gives the image a bad name: "
+            "invalid reference format: repository name 'A' must be lowercase: 'A'"),
         ),
         (
             '[{"Config": "c.json", "RepoTags": ["host:latest"], "Layers": []}]',
@@ -531,7 +533,7 @@ def test_bad_layouts(store: ImageStore, source: Callable[[bytes], Any]) -> None:
         ("text/plain", "has the unknown media type 'text/plain'", InvalidImageError),
     ):
         layout = Layout()
-        config = layout.blob(config_of((LAYER,)), "application/vnd.oci.image.config.v1+json")
+        config = layout.blob(config_of((LAYER,)), OCI_CONFIG)
         manifest = layout.blob(to_json({"config": config, "layers": [layout.blob(LAYER, media_type)]}), OCI_MANIFEST)
         refused(f"layer {digest(LAYER)} {reason}", layout.top(manifest), kind)
     layout = Layout()
@@ -591,7 +593,9 @@ def test_bomb(store: ImageStore, source: Callable[[bytes], Any]) -> None:
     name = f"{hexdigest(config)}.json"
     manifest = to_json([{"Config": name, "Layers": ["layer.tar"]}])
     archive = tar_of({"layer.tar": bomb, name: config, "manifest.json": manifest})
-    message = f"layer 'layer.tar': the layer unpacks to more than 1073741824 bytes from {len(bomb)}; the limit is 1000 to 1"
+    message = (
+        f"layer 'layer.tar': the layer unpacks to more than 1073741824 bytes from {len(bomb)}; the limit is 1000 to 1"
+    )
     _refused(store, source(archive), message)
 
 

@@ -67,7 +67,9 @@ def test_get(store: ImageStore) -> None:
     assert image.names == ("demo:1", "demo:latest", "registry.example:5000/demo:1")
 
 
-@pytest.mark.parametrize("reference", ["nothing", "demo:2", "library/demo:1", "ff" * 32, "sha256:" + "ff" * 32, "fffffff"])
+@pytest.mark.parametrize(
+    "reference", ["nothing", "demo:2", "library/demo:1", "ff" * 32, "sha256:" + "ff" * 32, "fffffff"]
+)
 def test_get_unknown(store: ImageStore, reference: str) -> None:
     _load(store, "demo:1")
     with pytest.raises(NotFoundError) as caught:
@@ -190,7 +192,8 @@ def test_remove_by_id(store: ImageStore) -> None:
     with pytest.raises(ConflictError) as caught:
         store.remove(digits[:6])
     assert str(caught.value) == (
-        f"the image {digits[:12]} has several names: a:1, b:1 (remove it by its names, or use --force to remove them all)"
+        f"the image {digits[:12]} has several names: a:1, b:1 "
+        "(remove it by its names, or use --force to remove them all)"
     )
     lines = store.remove(digits[:6], force=True)
     assert lines == ["Untagged: a:1", "Untagged: b:1", f"Deleted: {image.id}", f"Deleted: {image.layers[0]}"]

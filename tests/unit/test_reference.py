@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,10 +129,10 @@ def test_ids() -> None:
 
 @given(st.text(alphabet="aZ09.-_:/@[] ä\0", max_size=30))
 def test_what_parses_comes_back(text: str) -> None:
-    try:
+    reference = None
+    with contextlib.suppress(UsageError):
         reference = parse_reference(text)
-    except UsageError as error:
-        assert str(error).startswith("invalid reference format: ")
+    if reference is None:
         return
     assert str(reference) == text
     assert parse_reference(reference.key).name == reference.name

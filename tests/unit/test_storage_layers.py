@@ -69,7 +69,7 @@ def test_all_of_an_entry_is_kept(layers: LayerStore) -> None:
     file, device, link = layers.entries(diff_id)
     assert (file.mode, file.uid, file.gid) == (0o6751, 70_000, 3_000_000_000)
     assert (file.mtime_s, file.mtime_ns) == (12, 500_000_000)
-    assert file.xattrs == ((b"user.k", b"v"),)  # an empty value takes a record back, as POSIX says
+    assert file.xattrs == ((b"user.e", b""), (b"user.k", b"v"))
     assert (device.major, device.minor) == (4095, 1_048_575)
     assert link.link == b"../t"
 
@@ -205,19 +205,22 @@ def test_a_damaged_layer_says_so_and_is_replaced(
 
 
 def test_a_flipped_byte_in_a_frame(layers: LayerStore) -> None:
-    diff_id = layers.ingest(io.BytesIO(TarMaker().file("f", b"hello").done())).diff_id
+    tar = TarMaker().file("f", b"hello").done()
+    diff_id = layers.ingest(io.BytesIO(tar)).diff_id
     path = Path(layers.path(diff_id))
     whole = path.read_bytes()
+    entries = layers.entries(diff_id)
     noticed = 0
-    for at in range(8, len(whole) - 70, 7):
+    places = range(8, len(whole) - 70, 7)
+    for at in places:
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
         try:
-            again(layers, diff_id)
-            layers.entries(diff_id)
+            assert again(layers, diff_id) == tar  # deflate has bits without a meaning
+            assert layers.entries(diff_id) == entries
         except StoreError as error:
             assert str(error).startswith(f"layer {diff_id} is damaged: ")
             noticed += 1
-    assert noticed == len(range(8, len(whole) - 70, 7))
+    assert noticed > 0.9 * len(places)
 
 
 def test_a_damaged_object_is_found_when_the_layer_is_written(layers: LayerStore) -> None:
@@ -355,7 +358,7 @@ def test_a_mangled_archive_is_refused_or_reproduced(
 
 
 PEAK = """
-import io, resource, sys
+import sys
 from tiffin.storage.layers import LayerStore
 from tiffin.storage.objects import ObjectStore
 root, megabytes, entries = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -378,7 +381,7 @@ class Stream:
         data, self.have = self.have[:size], self.have[size:]
         return data
 LayerStore(root + "/layers", ObjectStore(root + "/objects")).ingest(Stream())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
@@ -402,6 +405,6 @@ def test_file_descriptors_are_given_back(layers: LayerStore) -> None:
     diff_id = layers.ingest(io.BytesIO(data)).diff_id
     again(layers, diff_id)
     with pytest.raises(InvalidImageError):
-        layers.ingest(io.BytesIO(data[:-5000]))
+        layers.ingest(io.BytesIO(data[:-11_000]))
     assert os.listdir("/proc/self/fd") == before
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > len(before)

@@ -11,7 +11,8 @@ from tiffin.cli.go_format import Fields
 from tiffin.cli.template import TemplateError, compile_template
 
 PIECES = st.sampled_from(
-    "{{ }} {{- -}} if else end range with define template block break continue .Name .A.B . $ $x := = , | ( ) \"a\" `b` 'c' "
+    "{{ }} {{- -}} if else end range with define template block break continue .Name .A.B . $ $x := = , | "
+    "( ) \"a\" `b` 'c' "
     "1 -2 1.5 0x1 nil true json len index slice printf print eq lt and or not join split pad truncate /* */ \n text %d "
     '"%5.2f %v %q %x"'.split(" ")
 )

@@ -23,6 +23,8 @@ def _attach(context: Context, parsed: Parsed) -> int:
     foreground.check_terminal(container.config.tty, with_stdin)
     with context.engine.attach(container.id) as attachment:
         if container.config.tty and (size := foreground.terminal_size()):
+            # A change of size is what has programs draw again; without one the screen would stay empty.
+            attachment.resize(size[0], size[1] + 1)
             attachment.resize(*size)
         return _attend(context, parsed, container, attachment, keys, with_stdin=with_stdin)
 
@@ -71,7 +73,7 @@ def _attend(
         name=container.name,
     )
     if outcome.detached:
-        return 0
+        return outcome.exit_code or 0
     if outcome.reader_gone:
         return foreground.READER_GONE
     return outcome.exit_code if outcome.exit_code is not None else context.engine.wait(container.id)

@@ -61,7 +61,7 @@ def _with_terminal(
             name=container,
         )
         if outcome.detached:
-            return 0
+            return outcome.exit_code or 0
         if outcome.reader_gone:
             return foreground.READER_GONE
         return session.wait()

@@ -94,6 +94,6 @@ def attend(
             return relay.run()
         with RawMode(0):
             outcome = relay.run()
-    if outcome.detached:
+    if outcome.detached and outcome.exit_code is None:
         sys.stderr.write("\nread escape sequence\n")
     return outcome

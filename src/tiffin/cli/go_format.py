@@ -90,36 +90,47 @@ def sprint(values: list[Any]) -> str:
 
 def sprintf(template: str, values: list[Any]) -> str:
     """Go's Sprintf, with its marks for what does not fit ("%!d(string=a)")."""
-    used = 0
     out = []
     position = 0
+    left = list(values)
     for match in _VERB.finditer(template):
         out.append(template[position : match.start()])
         position = match.end()
         flags, width, precision, verb = match.groups()
         if verb is None:
             out.append("%!(NOVERB)")
-            continue
-        if verb == "%":
+        elif verb == "%":
             out.append("%")
-            continue
-        if width == "*":
-            width, used = (str(values[used]) if used < len(values) else ""), used + 1
-            if width.startswith("-"):
-                flags, width = flags + "-", width[1:]
-        if precision == "*":
-            precision, used = (str(values[used]) if used < len(values) else ""), used + 1
-        if used >= len(values):
-            out.append(f"%!{verb}(MISSING)")
-            continue
-        value = values[used]
-        used += 1
-        out.append(_padded(_verb(verb, flags, precision, value), flags, int(width or 0), value))
+        else:
+            out.append(_one(flags, width, precision, verb, left))
     out.append(template[position:])
-    if used < len(values):
-        extra = ", ".join(f"{type_name(value)}={show(value)}" for value in values[used:])
+    if left:
+        extra = ", ".join(f"{type_name(value)}={show(value)}" for value in left)
         out.append(f"%!(EXTRA {extra})")
     return "".join(out)
+
+
+def _one(flags: str, width: str | None, precision: str | None, verb: str, left: list[Any]) -> str:
+    """One verb, which takes what it needs from `left`."""
+    bad = ""
+    columns = _number(width, left)
+    if columns is None:
+        bad, columns = "%!(BADWIDTH)", 0
+    if columns < 0:
+        flags, columns = flags + "-", -columns
+    digits = _number(precision, left) if precision is not None else None
+    if precision is not None and (digits is None or digits < 0):
+        bad, digits = bad + "%!(BADPREC)", None
+    if not left:
+        return f"{bad}%!{verb}(MISSING)"
+    value = left.pop(0)
+    return bad + _padded(_verb(verb, flags, digits, value), flags, columns, value)
+
+
+def _number(text: str | None, left: list[Any]) -> int | None:
+    """A width or precision, which "*" takes from the values; None when it is none, or beyond Go's bound."""
+    found: Any = int(text or 0) if text != "*" else left.pop(0) if left else None
+    return found if isinstance(found, int) and not isinstance(found, bool) and abs(found) <= 1_000_000 else None
 
 
 def _padded(text: str, flags: str, width: int, value: Any) -> str:
@@ -131,13 +142,16 @@ def _padded(text: str, flags: str, width: int, value: Any) -> str:
     return text.rjust(width)
 
 
-def _verb(verb: str, flags: str, precision: str | None, value: Any) -> str:
+def _verb(verb: str, flags: str, precision: int | None, value: Any) -> str:
     if verb == "T":
         return type_name(value)
     if verb == "v":
         return go_syntax(value) if "#" in flags else show(value, names="+" in flags)
     if isinstance(value, list | tuple):
         return "[" + " ".join(_verb(verb, flags, precision, item) for item in value) + "]"
+    if isinstance(value, Fields):
+        inside = [_verb(verb, flags, precision, item) for item in value.values() if not callable(item)]
+        return "{" + " ".join(inside) + "}"
     if isinstance(value, dict):
         inside = [f"{key}:{_verb(verb, flags, precision, item)}" for key, item in sorted(value.items())]
         return "map[" + " ".join(inside) + "]"
@@ -156,34 +170,40 @@ def _verb(verb: str, flags: str, precision: str | None, value: Any) -> str:
     return shown
 
 
-def _integer(verb: str, flags: str, precision: str | None, value: int) -> str | None:
+def _integer(verb: str, flags: str, precision: int | None, value: int) -> str | None:
     if verb in ("d", "b", "o", "x", "X"):
         digits = f"{abs(value):{verb}}"
         if precision:
-            digits = digits.rjust(int(precision), "0")
+            digits = digits.rjust(precision, "0")
         prefix = {"x": "0x", "X": "0X", "o": "0", "b": "0b"}.get(verb, "") if "#" in flags else ""
         sign = "-" if value < 0 else "+" if "+" in flags else " " if " " in flags else ""
         return sign + prefix + digits
     if verb == "c":
-        return chr(value)
+        return _character(value)
     if verb == "q":
-        return "'" + chr(value) + "'"
+        return f"'{_character(value)}'"
     if verb == "U":
         return f"U+{value:04X}"
     return None
 
 
-def _real(verb: str, precision: str | None, value: float) -> str | None:
+def _character(code: int) -> str:
+    return chr(code) if 0 <= code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF else "\ufffd"
+
+
+def _real(verb: str, precision: int | None, value: float) -> str | None:
     if verb in ("f", "F", "e", "E"):
-        return f"{value:.{int(precision or 0) if precision is not None else 6}{verb}}"
+        return f"{value:.{precision if precision is not None else 6}{verb}}"
     if verb in ("g", "G"):
-        return _float(value) if precision is None else f"{value:.{int(precision or 0)}{verb}}"
+        if precision is None:
+            return _float(value).upper() if verb == "G" else _float(value)
+        return f"{value:.{max(precision, 1)}{verb}}"
     return None
 
 
-def _string(verb: str, precision: str | None, value: str) -> str | None:
+def _string(verb: str, precision: int | None, value: str) -> str | None:
     if precision is not None:
-        value = value[: int(precision or 0)]
+        value = value[:precision]
     if verb == "s":
         return value
     if verb == "q":

@@ -34,7 +34,10 @@ _CHUNK = 32 << 10
 
 
 class Outcome(Record):
-    """How a relay ended: with the container's `exit_code`, by the user detaching, by a gone reader, or cut off."""
+    """How a relay ended: with the container's `exit_code`, by the user leaving, by a gone reader, or cut off.
+
+    Who leaves by a signal has 128 and its number as `exit_code`; by the detach keys, none.
+    """
 
     exit_code: int | None = None
     detached: bool = False
@@ -135,7 +138,7 @@ class Relay:
                 if size := window_size(0, 1, 2):
                     self._channel.resize(*size)
             elif not self._on_signal(number):
-                self._outcome = Outcome(detached=True)
+                self._outcome = Outcome(detached=True, exit_code=128 + number)
 
 
 class TerminalChannel:

@@ -67,7 +67,7 @@ def _attend(
         name=container.name,
     )
     if outcome.detached:
-        return 0
+        return outcome.exit_code or 0
     if outcome.reader_gone:
         # As in any pipeline: whose output nobody reads any more is ended, instead of running on unseen.
         foreground.unless_gone(lambda: engine.kill(container.id, signal="KILL"))

@@ -135,7 +135,7 @@ class ErofsReader:
 
     def content(self, inode: Inode) -> bytes:
         """What a directory or symlink holds."""
-        if inode.layout == CHUNK_BASED:
+        if inode.layout == CHUNK_BASED or inode.size > self.blocks * BLOCK_BYTES:
             raise self._damaged(f"inode {inode.nid} has no content of its own")
         whole = inode.size if inode.layout != FLAT_INLINE else inode.size - inode.size % BLOCK_BYTES
         data = self._bytes(inode._union * BLOCK_BYTES, whole) if whole else b""

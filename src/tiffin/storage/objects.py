@@ -255,15 +255,16 @@ class ObjectWriter:
         view = memoryview(data)
         self._hash.update(view[start:end])
         fd = self._new.fd
-        first = start  # of the run of data not yet written
-        at = start + min(-self._offset % HOLE_BYTES, end - start)
-        while at + HOLE_BYTES <= end:
-            if data.startswith(_ZEROS, at):
+        first = at = start  # `first`: where the run of data that is not yet written began
+        step = min(HOLE_BYTES - self._offset % HOLE_BYTES, end - start)
+        while at < end:
+            if data.startswith(_ZEROS[:step], at):
                 if first < at:
                     write_all(fd, view[first:at])
-                os.lseek(fd, HOLE_BYTES, os.SEEK_CUR)
-                first = at + HOLE_BYTES
-            at += HOLE_BYTES
+                os.lseek(fd, step, os.SEEK_CUR)
+                first = at + step
+            at += step
+            step = min(HOLE_BYTES, end - at)
         if first < end:
             write_all(fd, view[first:end])
         self._offset += end - start

@@ -1,0 +1,137 @@
+"""`ps`, `inspect`, `logs`, `images` and the rest that shows things, on real containers and images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from integration.conftest import Runner
+
+
+def test_ps(tiffin: Runner, busybox: str) -> None:
+    for name, label in (("a", "x=1"), ("b", "x=2")):
+        tiffin.ok("create", "--name", name, "-l", label, busybox, "true")
+    tiffin("run", "--name", "done", busybox, "sh", "-c", "exit 3")
+    assert tiffin.ok("ps") == "CONTAINER ID   IMAGE     COMMAND   CREATED   STATUS    PORTS     NAMES"
+    assert tiffin.ok("ps", "-a", "--format", "{{.Names}}") == "done\nb\na"
+    assert tiffin.ok("ps", "-n", "2", "--format", "{{.Names}}") == "done\nb"
+    assert tiffin.ok("ps", "-l", "--format", "{{.Names}}") == "done"
+    for condition, names in (
+        ("name=a", "a"), ("label=x", "b\na"), ("label=x=2", "b"), ("status=exited", "done"), ("exited=3", "done"),
+        ("exited=0", ""), (f"ancestor={busybox}", "done\nb\na"), ("before=b", "a"), ("since=a", "done\nb"),
+    ):  # fmt: skip
+        assert tiffin.ok("ps", "-a", "-f", condition, "--format", "{{.Names}}") == names, condition
+    rows = [json.loads(line) for line in tiffin.ok("ps", "-a", "--format", "json").splitlines()]
+    assert [(row["Names"], row["State"], row["Labels"]) for row in rows] == [
+        ("done", "exited", ""), ("b", "created", "x=2"), ("a", "created", "x=1"),
+    ]  # fmt: skip
+    table = tiffin.ok("ps", "-a", "--format", 'table {{.Names}}\\t{{.Label "x"}}\\t{{.Command}}')
+    assert table.splitlines() == [
+        "NAMES     x         COMMAND",
+        "done                \"sh -c 'exit 3'\"".replace("'exit 3'", "exit 3"),
+        'b         2         "true"',
+        'a         1         "true"',
+    ]
+    assert "SIZE" in tiffin.ok("ps", "-as").splitlines()[0]
+
+
+def test_inspect(tiffin: Runner, busybox: str) -> None:
+    tiffin.ok("create", "--name", "c", "-l", "a=1", "-e", "X=y", busybox, "ls", "-l")
+    assert tiffin.ok("inspect", "-f", "{{.State.Status}} {{.Path}} {{json .Args}} {{.Config.Labels.a}}", "c") == (
+        'created ls ["-l"] 1'
+    )
+    assert tiffin.ok("inspect", "-f", '{{.Config.Labels.zz}}{{index .Config.Labels "zz"}}', "c") == "<no value>"
+    facts = json.loads(tiffin.ok("inspect", "c", busybox))
+    assert [fact.get("Name") for fact in facts] == ["/c", None]
+    assert json.loads(tiffin.ok("inspect", "--format", "json", "c")) == facts[:1]
+    assert json.loads(tiffin.ok("image", "inspect", busybox)) == facts[1:]
+    assert tiffin("inspect", "nosuch") == (1, "[]\n", "tiffin: no such object: nosuch\n")
+    assert tiffin("inspect", "--type", "image", "c").code == 1
+    missing = tiffin("inspect", "-f", "{{.State.Foo}}", "c")
+    assert missing == (
+        125,
+        "",
+        'tiffin: template parsing error: template: :1:8: executing "" at <.State.Foo>: map has no entry for key "Foo"\n',
+    )
+
+
+def test_logs(tiffin: Runner, busybox: str) -> None:
+    script = "echo one; echo two >&2; printf three; sleep 0.3; echo; echo four"
+    tiffin.ok("run", "-d", "--name", "c", busybox, "sh", "-c", script)
+    followed = tiffin("logs", "-f", "c")
+    assert (followed.code, followed.out, followed.err) == (0, "one\nthree\nfour\n", "two\n")
+    assert tiffin("logs", "-n", "1", "c").out == "four\n"
+    assert tiffin("logs", "--since", "1h", "c").out == "one\nthree\nfour\n"
+    assert tiffin("logs", "--until", "1h", "c").out == ""
+    stamped = tiffin("logs", "-t", "c").out.splitlines()
+    assert [line.partition(" ")[2] for line in stamped] == ["one", "three", "four"]
+    assert all(line[10] == "T" and line.partition(" ")[0].endswith("Z") for line in stamped)
+    tiffin.ok("run", "--name", "quiet", "--log-driver", "none", busybox, "echo", "x")
+    assert tiffin("logs", "quiet").code == 1
+
+
+def test_images(tiffin: Runner, busybox: str) -> None:
+    tiffin.ok("tag", busybox, "team/app:1")
+    lines = tiffin.ok("images").splitlines()
+    assert lines[0].split() == ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]
+    assert sorted(line.split()[:2] for line in lines[1:]) == [["busybox", "latest"], ["team/app", "1"]]
+    assert tiffin.ok("images", "team/*", "--format", "{{.Repository}}:{{.Tag}}") == "team/app:1"
+    assert len(tiffin.ok("images", "-q").splitlines()) == 1
+    assert tiffin.ok("images", "-q", "--no-trunc").startswith("sha256:")
+    assert tiffin.ok("images", "-f", "dangling=true", "-q") == ""
+    history = tiffin.ok("history", busybox).splitlines()
+    assert history[0].split() == ["IMAGE", "CREATED", "CREATED", "BY", "SIZE", "COMMENT"]
+    assert tiffin.ok("rmi", "team/app:1") == "Untagged: team/app:1"
+    assert tiffin("rmi", "nosuch").code == 1
+    assert tiffin.ok("rmi", busybox).splitlines()[0] == "Untagged: busybox:latest"
+    assert tiffin.ok("images", "-q") == ""
+
+
+def test_archives(tiffin: Runner, busybox_archive: bytes, tmp_path: Path) -> None:
+    tar = tmp_path / "rootfs.tar"
+    tar.write_bytes(busybox_archive)
+    image_id = tiffin.ok("import", "-c", 'CMD ["echo", "hi"]', "-m", "from here", str(tar), "mine:1")
+    assert image_id.startswith("sha256:")
+    assert tiffin.ok("run", "--rm", "mine:1") == "hi"
+    assert tiffin.ok("history", "--format", "{{.Comment}}", "mine:1") == "from here"
+    for format in ("docker-archive", "oci-archive", "oci-dir"):
+        path = tmp_path / format
+        assert tiffin.ok("save", "--format", format, "-o", str(path), "mine:1") == ""
+        tiffin.ok("rmi", "mine:1")
+        assert tiffin.ok("load", "-i", str(path)) == "Loaded image: mine:1"
+        assert tiffin.ok("images", "-q", "--no-trunc") == image_id
+    archive = tiffin.binary("save", "mine:1").stdout
+    assert tiffin.ok("load", input=archive) == "Loaded image: mine:1"
+    assert tiffin("import", f"{tmp_path}/nothing") == (
+        125, "", f"tiffin: cannot read the tar archive {tmp_path}/nothing: No such file or directory\n",
+    )  # fmt: skip
+    assert tiffin("save", "--format", "oci-dir", "mine:1") == (
+        125, "", "tiffin: --format oci-dir needs a directory\nname one with -o\n",
+    )  # fmt: skip
+
+
+def test_pruning(tiffin: Runner, busybox: str) -> None:
+    tiffin("run", "--name", "old", busybox, "true")
+    refused = tiffin("system", "prune")
+    assert (refused.code, refused.err) == (
+        125, "tiffin: nothing was removed: there is no terminal to ask on\nuse --force to remove it\n",
+    )  # fmt: skip
+    assert "container old (" in refused.out
+    assert tiffin.ok("ps", "-a", "--format", "{{.Names}}") == "old"
+    lines = tiffin.ok("system", "prune", "-f").splitlines()
+    assert lines[0].startswith("Removed container old (")
+    assert lines[-1].startswith("Total reclaimed space: ")
+    assert tiffin.ok("ps", "-aq") == ""
+    assert "Removed image busybox:latest (" in tiffin.ok("image", "prune", "-af")
+    assert tiffin.ok("image", "prune", "-af") == "Nothing to remove."
+
+
+def test_the_system(tiffin: Runner, busybox: str) -> None:
+    assert tiffin.ok("info", "-f", "{{.Images}} {{.Containers}} {{.DockerRootDir}}") == f"1 0 {tiffin.root}"
+    assert "Storage Driver: " in tiffin.ok("info")
+    assert tiffin.ok("system", "check") == "No problems found."
+    assert [line.split()[0] for line in tiffin.ok("system", "df").splitlines()] == ["TYPE", "Images", "Containers"]
+    assert tiffin.ok("system", "df", "--format", "{{.Type}} {{.TotalCount}}") == "Images 1\nContainers 0"
+    assert "busybox:latest" in tiffin.ok("system", "df", "-v")
