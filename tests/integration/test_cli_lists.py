@@ -11,61 +11,62 @@ if TYPE_CHECKING:
 
 
 def test_ps(tiffin: Runner, busybox: str) -> None:
-    for name, label in (("a", "x=1"), ("b", "x=2")):
+    for name, label in (("aa", "x=1"), ("bb", "x=2")):
         tiffin.ok("create", "--name", name, "-l", label, busybox, "true")
     tiffin("run", "--name", "done", busybox, "sh", "-c", "exit 3")
     assert tiffin.ok("ps") == "CONTAINER ID   IMAGE     COMMAND   CREATED   STATUS    PORTS     NAMES"
-    assert tiffin.ok("ps", "-a", "--format", "{{.Names}}") == "done\nb\na"
-    assert tiffin.ok("ps", "-n", "2", "--format", "{{.Names}}") == "done\nb"
+    assert tiffin.ok("ps", "-a", "--format", "{{.Names}}") == "done\nbb\naa"
+    assert tiffin.ok("ps", "-n", "2", "--format", "{{.Names}}") == "done\nbb"
     assert tiffin.ok("ps", "-l", "--format", "{{.Names}}") == "done"
     for condition, names in (
-        ("name=a", "a"), ("label=x", "b\na"), ("label=x=2", "b"), ("status=exited", "done"), ("exited=3", "done"),
-        ("exited=0", ""), (f"ancestor={busybox}", "done\nb\na"), ("before=b", "a"), ("since=a", "done\nb"),
+        ("name=aa", "aa"), ("label=x", "bb\naa"), ("label=x=2", "bb"), ("status=exited", "done"), ("exited=3", "done"),
+        ("exited=0", ""), (f"ancestor={busybox}", "done\nbb\naa"), ("before=bb", "aa"), ("since=aa", "done\nbb"),
     ):  # fmt: skip
         assert tiffin.ok("ps", "-a", "-f", condition, "--format", "{{.Names}}") == names, condition
     rows = [json.loads(line) for line in tiffin.ok("ps", "-a", "--format", "json").splitlines()]
     assert [(row["Names"], row["State"], row["Labels"]) for row in rows] == [
-        ("done", "exited", ""), ("b", "created", "x=2"), ("a", "created", "x=1"),
+        ("done", "exited", ""), ("bb", "created", "x=2"), ("aa", "created", "x=1"),
     ]  # fmt: skip
     table = tiffin.ok("ps", "-a", "--format", 'table {{.Names}}\\t{{.Label "x"}}\\t{{.Command}}')
     assert table.splitlines() == [
         "NAMES     x         COMMAND",
         "done                \"sh -c 'exit 3'\"".replace("'exit 3'", "exit 3"),
-        'b         2         "true"',
-        'a         1         "true"',
+        'bb        2         "true"',
+        'aa        1         "true"',
     ]
     assert "SIZE" in tiffin.ok("ps", "-as").splitlines()[0]
 
 
 def test_inspect(tiffin: Runner, busybox: str) -> None:
-    tiffin.ok("create", "--name", "c", "-l", "a=1", "-e", "X=y", busybox, "ls", "-l")
-    assert tiffin.ok("inspect", "-f", "{{.State.Status}} {{.Path}} {{json .Args}} {{.Config.Labels.a}}", "c") == (
+    tiffin.ok("create", "--name", "c1", "-l", "a=1", "-e", "X=y", busybox, "ls", "-l")
+    assert tiffin.ok("inspect", "-f", "{{.State.Status}} {{.Path}} {{json .Args}} {{.Config.Labels.a}}", "c1") == (
         'created ls ["-l"] 1'
     )
-    assert tiffin.ok("inspect", "-f", '{{.Config.Labels.zz}}{{index .Config.Labels "zz"}}', "c") == "<no value>"
-    facts = json.loads(tiffin.ok("inspect", "c", busybox))
-    assert [fact.get("Name") for fact in facts] == ["/c", None]
-    assert json.loads(tiffin.ok("inspect", "--format", "json", "c")) == facts[:1]
+    assert tiffin.ok("inspect", "-f", '{{.Config.Labels.zz}}{{index .Config.Labels "zz"}}', "c1") == "<no value>"
+    facts = json.loads(tiffin.ok("inspect", "c1", busybox))
+    assert [fact.get("Name") for fact in facts] == ["/c1", None]
+    assert json.loads(tiffin.ok("inspect", "--format", "json", "c1")) == facts[:1]
     assert json.loads(tiffin.ok("image", "inspect", busybox)) == facts[1:]
     assert tiffin("inspect", "nosuch") == (1, "[]\n", "tiffin: no such object: nosuch\n")
-    assert tiffin("inspect", "--type", "image", "c").code == 1
-    missing = tiffin("inspect", "-f", "{{.State.Foo}}", "c")
+    assert tiffin("inspect", "--type", "image", "c1").code == 1
+    missing = tiffin("inspect", "-f", "{{.State.Foo}}", "c1")
     assert missing == (
         125,
         "",
-        'tiffin: template parsing error: template: :1:8: executing "" at <.State.Foo>: map has no entry for key "Foo"\n',
+        'tiffin: template parsing error: template: :1:8: executing "" at <.State.Foo>: '
+        'map has no entry for key "Foo"\n',
     )
 
 
 def test_logs(tiffin: Runner, busybox: str) -> None:
     script = "echo one; echo two >&2; printf three; sleep 0.3; echo; echo four"
-    tiffin.ok("run", "-d", "--name", "c", busybox, "sh", "-c", script)
-    followed = tiffin("logs", "-f", "c")
+    tiffin.ok("run", "-d", "--name", "c1", busybox, "sh", "-c", script)
+    followed = tiffin("logs", "-f", "c1")
     assert (followed.code, followed.out, followed.err) == (0, "one\nthree\nfour\n", "two\n")
-    assert tiffin("logs", "-n", "1", "c").out == "four\n"
-    assert tiffin("logs", "--since", "1h", "c").out == "one\nthree\nfour\n"
-    assert tiffin("logs", "--until", "1h", "c").out == ""
-    stamped = tiffin("logs", "-t", "c").out.splitlines()
+    assert tiffin("logs", "-n", "1", "c1").out == "four\n"
+    assert tiffin("logs", "--since", "1h", "c1").out == "one\nthree\nfour\n"
+    assert tiffin("logs", "--until", "1h", "c1").out == ""
+    stamped = tiffin("logs", "-t", "c1").out.splitlines()
     assert [line.partition(" ")[2] for line in stamped] == ["one", "three", "four"]
     assert all(line[10] == "T" and line.partition(" ")[0].endswith("Z") for line in stamped)
     tiffin.ok("run", "--name", "quiet", "--log-driver", "none", busybox, "echo", "x")

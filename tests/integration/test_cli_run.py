@@ -92,12 +92,12 @@ def test_an_existing_cidfile_is_kept(tiffin: Runner, busybox: str, tmp_path: Pat
 
 
 def test_create_then_start_attached(tiffin: Runner, busybox: str) -> None:
-    assert len(tiffin.ok("create", "-i", "--name", "c", busybox, "sh", "-c", "cat; exit 3")) == 64
+    assert len(tiffin.ok("create", "-i", "--name", "c1", busybox, "sh", "-c", "cat; exit 3")) == 64
     assert tiffin.ok("ps", "-a", "--format", "{{.Status}}") == "Created"
-    assert tiffin("start", "-ai", "c", input="hello") == (3, "hello", "")
-    assert tiffin("start", "-a", "c").code == 3
+    assert tiffin("start", "-ai", "c1", input="hello") == (3, "hello", "")
+    assert tiffin("start", "-a", "c1").code == 3
     assert tiffin.ok("ps", "-a", "--format", "{{.Status}}").startswith("Exited (3) ")
-    assert tiffin.ok("rm", "c") == "c"
+    assert tiffin.ok("rm", "c1") == "c1"
 
 
 def test_signals_are_passed_on(tiffin: Runner, busybox: str) -> None:
@@ -114,14 +114,14 @@ def test_signals_are_passed_on(tiffin: Runner, busybox: str) -> None:
 def test_signals_leave_without_sig_proxy(tiffin: Runner, busybox: str) -> None:
     script = "echo ready; sleep 100"
     process = tiffin.start(
-        "run", "--sig-proxy=false", "--name", "c", busybox, "sh", "-c", script, stdout=subprocess.PIPE
+        "run", "--sig-proxy=false", "--name", "c1", busybox, "sh", "-c", script, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 128 + signal.SIGTERM
     process.stdout.close()
-    assert tiffin.ok("ps", "--format", "{{.Names}}") == "c"
+    assert tiffin.ok("ps", "--format", "{{.Names}}") == "c1"
 
 
 def test_nobody_reads_the_output(tiffin: Runner, busybox: str) -> None:
@@ -196,19 +196,19 @@ def test_exec_never_holds_the_hosts_files(tiffin: Runner, busybox: str, tmp_path
 
 
 def test_several_at_once_go_on_after_a_failure(tiffin: Runner, busybox: str) -> None:
-    for name in ("a", "b"):
+    for name in ("aa", "bb"):
         tiffin.ok("create", "--name", name, busybox, "true")
-    result = tiffin("rm", "a", "nosuch", "b")
-    assert result == (1, "a\nb\n", "tiffin: no such container: nosuch\n`tiffin ps -a` lists what is here\n")
+    result = tiffin("rm", "aa", "nosuch", "bb")
+    assert result == (1, "aa\nbb\n", "tiffin: no such container: nosuch\n`tiffin ps -a` lists what is here\n")
 
 
 def test_attach_watches_without_taking_over(tiffin: Runner, busybox: str) -> None:
     script = "trap 'exit 4' TERM; while true; do echo tick; sleep 0.1; done"
-    tiffin.ok("run", "-d", "--name", "c", busybox, "sh", "-c", script)
-    process = tiffin.start("attach", "c", stdout=subprocess.PIPE)
+    tiffin.ok("run", "-d", "--name", "c1", busybox, "sh", "-c", script)
+    process = tiffin.start("attach", "c1", stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"tick\n"
-    tiffin.ok("kill", "-s", "TERM", "c")
+    tiffin.ok("kill", "-s", "TERM", "c1")
     assert set(process.stdout.read().splitlines()) <= {b"tick"}
     assert process.wait(10) == 4
     process.stdout.close()

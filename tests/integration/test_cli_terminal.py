@@ -43,24 +43,24 @@ def test_keys_go_through_raw(tiffin: Runner, busybox: str, terminal: Opener) -> 
 
 
 def test_detach_and_attach(tiffin: Runner, busybox: str, terminal: Opener) -> None:
-    with terminal("run", "-it", "--name", "c", busybox) as screen:
+    with terminal("run", "-it", "--name", "c1", busybox) as screen:
         screen.expect("/ # ")
         screen.send(b"\x10\x11")
         screen.expect("read escape sequence")
         assert screen.wait() == 0
-    assert tiffin.ok("ps", "--format", "{{.Names}}") == "c"
-    with terminal("attach", "--detach-keys", "ctrl-x,x", "c") as screen:
+    assert tiffin.ok("ps", "--format", "{{.Names}}") == "c1"
+    with terminal("attach", "--detach-keys", "ctrl-x,x", "c1") as screen:
         screen.line("echo $((6 * 7))")
         screen.expect("42\r\n")
         screen.send(b"\x10\x11")  # no longer the keys that detach
         screen.send(b"\x18x")
         screen.expect("read escape sequence")
         assert screen.wait() == 0
-    with terminal("attach", "c") as screen:
+    with terminal("attach", "c1") as screen:
         screen.send(b"\x03")
         screen.line("exit 6")
         assert screen.wait() == 6
-    tiffin.ok("rm", "c")
+    tiffin.ok("rm", "c1")
 
 
 def test_bad_detach_keys(tiffin: Runner, busybox: str) -> None:
@@ -73,8 +73,8 @@ def test_bad_detach_keys(tiffin: Runner, busybox: str) -> None:
 
 
 def test_exec_in_a_terminal(tiffin: Runner, busybox: str, terminal: Opener) -> None:
-    tiffin.ok("run", "-d", "--name", "c", busybox, "sleep", "100")
-    with terminal("exec", "-it", "c", "sh", size=(30, 99)) as screen:
+    tiffin.ok("run", "-d", "--name", "c1", busybox, "sleep", "100")
+    with terminal("exec", "-it", "c1", "sh", size=(30, 99)) as screen:
         screen.expect("/ # ")
         screen.line("stty size; tty")
         screen.expect("30 99\r\n/dev/")
@@ -86,8 +86,8 @@ def test_exec_in_a_terminal(tiffin: Runner, busybox: str, terminal: Opener) -> N
 
 
 def test_exec_without_a_terminal_never_gives_ours_away(tiffin: Runner, busybox: str, terminal: Opener) -> None:
-    tiffin.ok("run", "-d", "--name", "c", busybox, "sleep", "100")
-    with terminal("exec", "-i", "c", "sh", "-c", "readlink /proc/self/fd/0; tty; cat") as screen:
+    tiffin.ok("run", "-d", "--name", "c1", busybox, "sleep", "100")
+    with terminal("exec", "-i", "c1", "sh", "-c", "readlink /proc/self/fd/0; tty; cat") as screen:
         screen.expect("pipe:")
         screen.expect("not a tty")
         screen.line("typed")

@@ -336,7 +336,7 @@ def test_paths_with_separators(tmp_path: Path, store: Store) -> None:
 
 
 def test_a_store_too_deep_to_mount(tmp_path: Path, store: Store) -> None:
-    deep = Store(str(tmp_path.joinpath(*["d" * 200] * 6)), store.driver.name)
+    deep = Store(str(tmp_path.joinpath(*["d" * 200] * 7)), store.driver.name)
     image = deep.image(BASE_TAR)
     deep.driver.create("c", image)
     with pytest.raises(HostError) as caught:
@@ -513,17 +513,17 @@ def _comes_out_again(tmp_path: Path, source: Path, tar: bytes, *, nanoseconds: b
         assert abs(found.mtime_ns - item.mtime_ns) < precision, path
 
 
-def test_debians_own_tar(tmp_path: Path, debian_tar: Path) -> None:
+def test_debians_own_tar(tmp_path: Path, debian_archive: Path) -> None:
     """A whole system: the same bytes out, and no difference to what GNU tar unpacks."""
     store = Store(str(tmp_path / "store"))
-    with open(debian_tar, "rb", buffering=0) as file:
+    with open(debian_archive, "rb", buffering=0) as file:
         diff_id = store.layers.ingest(file).diff_id
     with open(tmp_path / "again.tar", "wb") as out:
         store.layers.write_tar(diff_id, out)
-    subprocess.run(["cmp", debian_tar, tmp_path / "again.tar"], check=True)
+    subprocess.run(["cmp", debian_archive, tmp_path / "again.tar"], check=True)
     unpacked = tmp_path / "unpacked"
     unpacked.mkdir()
-    subprocess.run(["tar", "-xp", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-f", debian_tar, "-C", unpacked], check=True)
+    subprocess.run(["tar", "-xp", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-f", debian_archive, "-C", unpacked], check=True)
     image = "sha256:" + "d" * 64
     store.driver.prepare_image(image, [diff_id])
     expected, shown = seen(str(unpacked)), store.mounted(image, seen)

@@ -163,7 +163,7 @@ def _finish(parts: Parts, container_id: str) -> None:
     try:
         container = records.get(parts.database, container_id)
         os.makedirs(parts.paths.container(container_id), mode=0o711, exist_ok=True)
-        fd = os.open(f"{parts.paths.container(container_id)}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(parts.paths.container(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove_locked(parts, container)

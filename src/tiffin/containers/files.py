@@ -26,8 +26,8 @@ ff02::2\tip6-allrouters
 
 
 def write(paths: Paths, container: Container) -> Files:
-    """Write hostname, hosts and resolv.conf; with the host's network the host's own are copied."""
-    directory = paths.container(container.id)
+    """Write hostname, hosts and resolv.conf anew for a start; with the host's network the host's own are copied."""
+    directory = paths.container_run(container.id)
     host_network = container.config.network == "host"
     hosts = _read("/etc/hosts") if host_network else LOCAL_HOSTS.encode() + f"127.0.1.1\t{container.hostname}\n".encode()
     files = Files(

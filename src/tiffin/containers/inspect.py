@@ -20,6 +20,7 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
     """Everything known of a container; what Tiffin adds stands under "Tiffin"."""
     container, state = info.container, info.state
     directory = parts.paths.container(container.id)
+    run_dir = parts.paths.container_run(container.id)
     driver = parts.driver(container.driver)
     names = parts.images.get(container.image_id).names if not parts.is_host(container.image_id) else ("host",)
     return {
@@ -29,10 +30,10 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "Args": list(container.argv[1:]),
         "State": _state(state),
         "Image": container.image_id,
-        "ResolvConfPath": f"{directory}/resolv.conf",
-        "HostnamePath": f"{directory}/hostname",
-        "HostsPath": f"{directory}/hosts",
-        "LogPath": f"{directory}/log/output.log" if container.config.log.driver != "none" else "",
+        "ResolvConfPath": f"{run_dir}/resolv.conf",
+        "HostnamePath": f"{run_dir}/hostname",
+        "HostsPath": f"{run_dir}/hosts",
+        "LogPath": f"{directory}/output.log" if container.config.log.driver != "none" else "",
         "Name": f"/{container.name}",
         "RestartCount": 0,
         "Driver": container.driver,

@@ -76,7 +76,7 @@ def parse(raw: bytes) -> LogLine | None:
 def _raw_lines(
     parts: Parts, container: Container, follow: bool, tail: int | None, until_ns: int | None
 ) -> Iterator[bytes]:
-    path = f"{parts.paths.container(container.id)}/log/output.log"
+    path = f"{parts.paths.container(container.id)}/output.log"
     files = _open_all(path, container.config.log.max_files)
     try:
         if tail is not None:

@@ -74,8 +74,7 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
     driver = parts.driver(container.driver)
     try:
         os.makedirs(run_dir, mode=0o700, exist_ok=True)
-        for made in (rootfs, f"{directory}/log"):
-            os.makedirs(made, mode=0o755, exist_ok=True)
+        os.makedirs(rootfs, mode=0o755, exist_ok=True)
         for mount in config.mounts:
             if mount.type == "bind" and mount.create_source:
                 os.makedirs(mount.source, exist_ok=True)
@@ -110,7 +109,7 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
         monitor=Monitor(
             run_dir=run_dir,
             exit_file=f"{directory}/exit",
-            log_path=f"{directory}/log/output.log" if log.driver != "none" else "",
+            log_path=f"{directory}/output.log" if log.driver != "none" else "",
             log_max_bytes=log.max_size_bytes,
             log_files=log.max_files,
             open_stdin=config.interactive,

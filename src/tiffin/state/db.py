@@ -61,6 +61,8 @@ class Database:
             # NORMAL: a crash of the machine may lose the newest records, never the database (sqlite.org/wal.html).
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA foreign_keys=ON")
+            # The command line leaves without closing: a short log is quickly read again by whoever comes next.
+            connection.execute("PRAGMA wal_autocheckpoint=100")
             return connection
         except sqlite3.Error as error:
             raise self._explained(error) from error

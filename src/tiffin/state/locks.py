@@ -1,4 +1,4 @@
-"""Locks between processes and threads: flock(2) on a file of the thing's own directory."""
+"""Locks between processes and threads: flock(2) on the thing's own directory."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class ContainerLock:
     """
 
     def __init__(self, paths: Paths, container_id: str) -> None:
-        self._path = f"{paths.container(container_id)}/lock"
+        self._path = paths.container(container_id)
         self._id = container_id
         self._fd = -1
 
     def __enter__(self) -> None:
         try:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise NotFoundError(f"no such container: {self._id[:12]}") from None
         except OSError as error:

@@ -60,10 +60,19 @@ def alive(pid: int, ticks: int) -> bool:
 def write_starting(paths: Paths, container_id: str) -> None:
     """Say that this process is launching the container."""
     me = os.getpid()
-    _replace(
-        f"{paths.container(container_id)}/exit",
-        f"starting {me} {start_ticks(me)} {boot_id()} {time.time_ns()}\n",
-    )
+    path = f"{paths.container(container_id)}/exit"
+    text = f"starting {me} {start_ticks(me)} {boot_id()} {time.time_ns()}\n"
+    try:
+        # The first time a reader may see an empty file, which means "created" as no file does.
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+    except FileExistsError:
+        _replace(path, text)
+    except OSError as error:
+        raise os_error(error, "cannot write the container's state") from error
 
 
 def write_failed(paths: Paths, container_id: str, code: int, message: str) -> None:

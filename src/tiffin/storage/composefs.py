@@ -56,9 +56,11 @@ class ComposefsDriver:
 
         from tiffin.storage.entry import REGULAR
         from tiffin.storage.erofs import write_erofs
+        from tiffin.storage.objects import make_directory
         from tiffin.storage.prepared import CACHED_FILES, info_of, write_file
         from tiffin.storage.tree import flatten
 
+        make_directory(self._paths.objects)  # overlay wants it, even if every file of the image is empty
         tree = flatten(self._layers.entries(diff_id) for diff_id in layers)
         image = write_erofs(tree)
         write_file(f"{directory}/meta.erofs", image, 0o644)

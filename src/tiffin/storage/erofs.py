@@ -124,9 +124,10 @@ class _Writer:
                 union = (minor & 0xFF) | entry.major << 8 | (minor & ~0xFF) << 12  # new_encode_dev
             xattrs = inode.xattrs
             at = base + inode.offset
+            mode = 0o777 if kind == SYMLINK else entry.mode  # as Linux shows every symlink, whatever the tar said
             xattr_count = 1 + (len(xattrs) - 12) // 4 if xattrs else 0
             INODE.pack_into(
-                image, at, 1 | layout << 1, xattr_count, KIND_MODES[kind] | entry.mode, 0, size, union, number,
+                image, at, 1 | layout << 1, xattr_count, KIND_MODES[kind] | mode, 0, size, union, number,
                 entry.uid, entry.gid, entry.mtime_s & 0xFFFF_FFFF_FFFF_FFFF, entry.mtime_ns, links,
             )  # fmt: skip
             rest = xattrs + tail
