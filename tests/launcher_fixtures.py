@@ -292,8 +292,8 @@ class Box:
         if words[0] == "E":
             raise LaunchFailed(int(words[1]), int(words[2]), words[3])
         assert words[0] == "S" and line.endswith("\n"), line
-        running = (self.run_dir / "status").read_text().split() if (self.run_dir / "status").exists() else []
-        if running:
+        with contextlib.suppress(FileNotFoundError):  # a short life may be over already
+            running = (self.run_dir / "status").read_text().split()
             self.monitors.append((int(running[1]), int(running[3])))
         return Started(int(words[1]), int(words[2]))
 

@@ -168,6 +168,9 @@ int op_readonly_in(struct child *child, const struct op *op)
     if (target < 0 && (errno == ENOENT || errno == ENOTDIR))
         return 0;
     CHECK(child->failure, target, "resolve", path);
-    CHECK(child->failure, bind_over(target, target, true, MOUNT_ATTR_RDONLY, 0), "read-only", path);
+    if (is_mount_root(target))
+        CHECK(child->failure, change_mount(target, true, MOUNT_ATTR_RDONLY), "remount", path);
+    else
+        CHECK(child->failure, bind_over(target, target, true, MOUNT_ATTR_RDONLY, 0), "read-only", path);
     return 0;
 }

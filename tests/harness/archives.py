@@ -172,6 +172,17 @@ def docker_files(
     return files
 
 
+def platforms(layout: Layout, *names: str) -> list[dict[str, Any]]:
+    """Manifests of one image for several platforms."""
+    manifests = []
+    for name in names:
+        parts = name.split("/")
+        platform = dict(zip(("os", "architecture", "variant"), parts, strict=False))
+        config = config_of((LAYER,), architecture=parts[1])
+        manifests.append(layout.image((LAYER,), config=config, platform=platform))
+    return manifests
+
+
 class Pipe(io.RawIOBase):
     """A stream that cannot be sought and gives little at a time, as a pipe does."""
 

@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from integration.conftest import Runner
 
 
-def wait_for(tiffin: Runner, name: str, status: str) -> None:
-    deadline = time.monotonic() + 10
-    while tiffin("inspect", "-f", "{{.State.Status}}", name).out.strip() != status:
-        assert time.monotonic() < deadline, f"{name} is not {status}"
-        time.sleep(0.05)
-
-
 def test_output_and_exit_code_are_the_commands(tiffin: Runner, busybox: str) -> None:
     result = tiffin("run", "--rm", busybox, "sh", "-c", "echo out; echo err >&2; exit 7")
     assert result == (7, "out\n", "err\n")
@@ -95,7 +88,6 @@ def test_create_then_start_attached(tiffin: Runner, busybox: str) -> None:
     assert len(tiffin.ok("create", "-i", "--name", "c1", busybox, "sh", "-c", "cat; exit 3")) == 64
     assert tiffin.ok("ps", "-a", "--format", "{{.Status}}") == "Created"
     assert tiffin("start", "-ai", "c1", input="hello") == (3, "hello", "")
-    assert tiffin("start", "-a", "c1").code == 3
     assert tiffin.ok("ps", "-a", "--format", "{{.Status}}").startswith("Exited (3) ")
     assert tiffin.ok("rm", "c1") == "c1"
 
@@ -187,7 +179,8 @@ def test_exec_never_holds_the_hosts_files(tiffin: Runner, busybox: str, tmp_path
     source = tmp_path / "in"
     source.write_bytes(os.urandom(500_000))
     with out.open("wb") as file, source.open("rb") as given:
-        process = tiffin.start("exec", "-i", "web", "sh", "-c", "readlink /proc/self/fd/0 /proc/self/fd/1 >&2; cat",
+        script = "for fd in 0 1; do readlink /proc/self/fd/$fd >&2; done; cat"
+        process = tiffin.start("exec", "-i", "web", "sh", "-c", script,
                                stdin=given, stdout=file, stderr=subprocess.PIPE)  # fmt: skip
         _, err = process.communicate(timeout=20)
     assert process.returncode == 0

@@ -32,8 +32,8 @@ def test_a_shell_with_its_size_and_a_new_one(tiffin: Runner, busybox: str, termi
 def test_keys_go_through_raw(tiffin: Runner, busybox: str, terminal: Opener) -> None:
     with terminal("run", "-it", "--rm", busybox) as screen:
         screen.expect("/ # ")
-        screen.line("sleep 100")
-        screen.expect("sleep 100\r\n")
+        screen.line("sh -c 'echo go; sleep 100'")
+        screen.expect("go\r\n")
         screen.send(b"\x03")
         screen.expect("/ # ")
         screen.line("echo $?")
@@ -57,6 +57,8 @@ def test_detach_and_attach(tiffin: Runner, busybox: str, terminal: Opener) -> No
         screen.expect("read escape sequence")
         assert screen.wait() == 0
     with terminal("attach", "c1") as screen:
+        screen.line("echo $((7 * 8))")
+        screen.expect("56\r\n")
         screen.send(b"\x03")
         screen.line("exit 6")
         assert screen.wait() == 6

@@ -121,3 +121,13 @@ def test_podman_both_ways(
     assert [copy.layers for copy in loaded] == [image.layers]
     if format == "docker-archive":
         assert loaded[0].names[0].endswith("/demo:1")
+
+
+@pytest.mark.parametrize("driver", ["composefs", "overlay"])
+def test_both_drivers_get_the_same_image(image: Image, tmp_path: Path, driver: str) -> None:
+    store = open_store(tmp_path / driver, driver)
+    assert load(store, io.BytesIO(tar_of(docker_files(LAYERS, ["demo:1"])))) == [image]
+    assert store.driver.image_file(image.id, "/etc/motd") == b"hello\n"
+    assert store.driver.image_file(image.id, "/etc/hostname") is None
+    store.remove("demo:1")
+    assert not store.driver.image_ready(image.id)

@@ -372,13 +372,12 @@ def test_streams_closed_early(box: Box) -> None:
 
 
 def test_shared_pid_namespace_leaves_nothing(box: Box, cgroup: Path) -> None:
-    plan = box.plan(
-        "sh",
-        "-c",
-        "sleep 1000 & echo $!",
-        namespaces=ALL_NAMESPACES & ~CLONE_NEWPID,
-        monitor=lambda p: (p.add("CGROUP_TASKS", str(cgroup / "tasks")), p.add("CGROUP_REMOVE", str(cgroup))),
-    )
+    def join(plan: Plan) -> None:
+        plan.add("CGROUP_TASKS", str(cgroup / "tasks"))
+        plan.add("CGROUP_REMOVE", str(cgroup))
+
+    shared = ALL_NAMESPACES & ~CLONE_NEWPID
+    plan = box.plan("sh", "-c", "sleep 1000 & echo $!", namespaces=shared, monitor=join)
     box.start(plan, owner=True)
     assert box.owner is not None
     out, _, code = box.owner.rest()

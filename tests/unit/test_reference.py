@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiffin.errors import UsageError
@@ -127,6 +127,7 @@ def test_ids() -> None:
     assert not is_digest("sha512:" + "a" * 64)
 
 
+@settings(database=None)
 @given(st.text(alphabet="aZ09.-_:/@[] ä\0", max_size=30))
 def test_what_parses_comes_back(text: str) -> None:
     reference = None

@@ -96,7 +96,11 @@ def build_spec(
             "sysctl": dict(config.sysctls),
             "rootfsPropagation": "rslave",
             "maskedPaths": list(masks.masked_paths(security, config.privileged)),
-            "readonlyPaths": list(masks.readonly_paths(security, config.privileged)),
+            # With several hierarchies their mount points lie on a tmpfs, which is nobody's to write to either.
+            "readonlyPaths": [
+                *masks.readonly_paths(security, config.privileged),
+                *([] if config.privileged else ["/sys/fs/cgroup"]),
+            ],
         },
         "annotations": dict(container.labels),
     }

@@ -187,9 +187,12 @@ def _hide(upper: str, path: str, mode: int) -> None:
 
 
 def _mounts() -> list[tuple[str, str, str]]:
-    """(device, root within the file system, mount point) of every mount, proc_pid_mountinfo(5)."""
+    """(device, root within the file system, mount point) of every mount, proc_pid_mountinfo(5).
+
+    Of this thread: each may be in a mount namespace of its own.
+    """
     mounts = []
-    with open("/proc/self/mountinfo", "rb") as file:
+    with open("/proc/thread-self/mountinfo", "rb") as file:
         for line in file:
             fields = os.fsdecode(line).split(" ")
             mounts.append((fields[2], _unescaped(fields[3]), _unescaped(fields[4])))
