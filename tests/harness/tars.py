@@ -18,7 +18,9 @@ class TarMaker:
             fileobj=self._out, mode="w", format=format, encoding="utf-8", errors="surrogateescape"
         )
 
-    def _add(self, name: str, kind: bytes, data: bytes = b"", xattrs: dict[str, str] | None = None, **values: Any) -> TarMaker:
+    def _add(
+        self, name: str, kind: bytes, data: bytes = b"", xattrs: dict[str, str] | None = None, **values: Any
+    ) -> TarMaker:
         info = tarfile.TarInfo(name)
         info.type = kind
         info.size = len(data)
@@ -74,7 +76,7 @@ def header(
     size_field = size if isinstance(size, bytes) else b"%011o\0" % size
     fields = (
         name.ljust(100, b"\0") + mode + uid + gid + size_field + mtime + b" " * 8 + kind + link.ljust(100, b"\0")
-        + magic + bytes(64) + devices + (prefix.ljust(155, b"\0") + bytes(12) if not tail else tail)
+        + magic + bytes(64) + devices + (tail or prefix.ljust(155, b"\0") + bytes(12))
     )  # fmt: skip
     assert len(fields) == BLOCK
     field = b"%06o\0 " % sum(fields) if checksum is None else checksum

@@ -1,4 +1,4 @@
-"""What every rootfs driver must do: the same image looks the same through each, as a program in the container sees it."""
+"""What every rootfs driver must do: an image looks the same through each, as a program in the container sees it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import stat
 import struct
 import subprocess
+import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import tiffin
 from harness.rootfs import Store, in_mounts, look, seen
 from harness.tars import END, TarMaker, header, record
 from tiffin.errors import ConflictError, HostError, InvalidImageError, NotFoundError, StoreError, UsageError
@@ -138,7 +140,8 @@ def test_extended_attributes_capabilities_and_acls(store: Store) -> None:
             length = len(text) + len(str(len(text)))
             length += len(str(length)) - len(str(len(text)))
             body += str(length).encode() + text
-        tar += record(b"x", body, kind=b"x") + header(name.encode(), kind=b"5" if name == "d" else b"0", mode=b"0000664\0")
+        kind = b"5" if name == "d" else b"0"
+        tar += record(b"x", body, kind=b"x") + header(name.encode(), kind=kind, mode=b"0000664\0")
 
     def check(root: str) -> None:
         for name, xattrs in wanted.items():
@@ -256,9 +259,8 @@ def test_page_cache_is_shared_between_containers(tmp_path: Path) -> None:
 
 
 def test_files_of_the_image(store: Store) -> None:
-    image = store.image(
-        BASE_TAR, TarMaker().symlink("etc/os-release", "../usr/lib/os-release").file("usr/lib/os-release", b"ID=x").done()
-    )
+    release = TarMaker().symlink("etc/os-release", "../usr/lib/os-release").file("usr/lib/os-release", b"ID=x")
+    image = store.image(BASE_TAR, release.done())
     driver = store.driver
     assert driver.image_file(image, "/etc/passwd") == b"root:x:0:0::/root:/bin/sh\n"
     assert driver.image_file(image, "etc/group") == b"root:x:0:\n"
@@ -393,12 +395,10 @@ def test_choosing_a_driver(tmp_path: Path) -> None:
 
 def test_when_nothing_can_be_mounted(tmp_path: Path) -> None:
     """Without CAP_SYS_ADMIN every probe fails, and the error says at what."""
+    command = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", sys.executable, "-c", CHOOSE]
+    source = os.path.dirname(os.path.dirname(tiffin.__file__))
     done = subprocess.run(
-        ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", os.sys.executable, "-c", CHOOSE, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.dirname(choose_driver.__code__.co_filename)))},
+        [*command, str(tmp_path)], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": source}
     )
     assert done.stdout == (
         "no storage driver works on this host: "
@@ -523,7 +523,8 @@ def test_debians_own_tar(tmp_path: Path, debian_archive: Path) -> None:
     subprocess.run(["cmp", debian_archive, tmp_path / "again.tar"], check=True)
     unpacked = tmp_path / "unpacked"
     unpacked.mkdir()
-    subprocess.run(["tar", "-xp", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-f", debian_archive, "-C", unpacked], check=True)
+    options = ["--numeric-owner", "--xattrs", "--xattrs-include=*"]
+    subprocess.run(["tar", "-xp", *options, "-f", debian_archive, "-C", unpacked], check=True)
     image = "sha256:" + "d" * 64
     store.driver.prepare_image(image, [diff_id])
     expected, shown = seen(str(unpacked)), store.mounted(image, seen)

@@ -25,5 +25,6 @@ def test_the_kernel_takes_one_page() -> None:
     with pytest.raises(HostError) as caught:
         overlay_data(("/" + "x" * (4095 - fixed),), None, None)
     assert str(caught.value) == (
-        "the store's paths are too long to mount: 4096 bytes of options, the kernel takes 4095 (choose a shorter --root)"
+        "the store's paths are too long to mount: 4096 bytes of options, the kernel takes 4095 "
+        "(choose a shorter --root)"
     )

@@ -10,7 +10,7 @@ import pytest
 from harness.tars import END, TarMaker, header, padded, pax, record
 from tiffin.errors import InvalidImageError
 from tiffin.storage.entry import DIRECTORY, HARDLINK, OPAQUE, REGULAR, SYMLINK, WHITEOUT, Entry
-from tiffin.storage.limits import Limits
+from tiffin.storage.limits import DEFAULT_LIMITS, Limits
 from tiffin.storage.tarstream import TarReader
 
 
@@ -25,7 +25,7 @@ class Dribble:
         return self._file.read(min(size, self._step))
 
 
-def read(data: bytes, limits: Limits = Limits(), step: int = 1 << 30) -> list[Entry]:
+def read(data: bytes, limits: Limits = DEFAULT_LIMITS, step: int = 1 << 30) -> list[Entry]:
     """All entries; checks that literals and contents are the stream again."""
     stream = bytearray()
     teed = bytearray()
@@ -42,7 +42,7 @@ def read(data: bytes, limits: Limits = Limits(), step: int = 1 << 30) -> list[En
     return entries
 
 
-def refused(data: bytes, limits: Limits = Limits()) -> str:
+def refused(data: bytes, limits: Limits = DEFAULT_LIMITS) -> str:
     with pytest.raises(InvalidImageError) as caught:
         read(data, limits)
     return str(caught.value)

@@ -68,9 +68,7 @@ def _details(facts: dict[str, Any]) -> None:
         for container in facts["ContainerList"]
     ]
     store = facts["Store"]
-    _section(
-        "Images:", [["NAMES", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"], *images]
-    )
+    _section("Images:", [["NAMES", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"], *images])
     _section("Containers:", [["NAME", "CONTAINER ID", "IMAGE", "STATUS", "SIZE"], *containers])
     _section(
         "Store:",

@@ -48,9 +48,7 @@ def _images(context: Context, parsed: Parsed) -> int:
     filters = listing.parse_filters(parsed, _FILTERS)
     if parsed.arguments:
         filters.setdefault("reference", []).append(parsed.arguments[0])
-    pairs = [
-        (image, name) for image in context.engine.images(all=parsed.flag("all")) for name in _names(image)
-    ]
+    pairs = [(image, name) for image in context.engine.images(all=parsed.flag("all")) for name in _names(image)]
     for keep in _conditions(context, parsed, filters):
         pairs = [(image, name) for image, name in pairs if keep(image, name)]
     full, format = parsed.flag("no-trunc"), parsed.text("format")
@@ -100,9 +98,7 @@ def _split(name: str) -> tuple[str, str]:
     return repository, tag
 
 
-def _conditions(
-    context: Context, parsed: Parsed, filters: dict[str, list[str]]
-) -> list[Callable[[Image, str], bool]]:
+def _conditions(context: Context, parsed: Parsed, filters: dict[str, list[str]]) -> list[Callable[[Image, str], bool]]:
     conditions: list[Callable[[Image, str], bool]] = []
     for name, values in filters.items():
         if name == "dangling":

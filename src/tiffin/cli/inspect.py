@@ -63,9 +63,7 @@ def _inspect_image(context: Context, parsed: Parsed) -> int:
     return _show(context, parsed, [context.engine.inspect_image], "image")
 
 
-def _show(
-    context: Context, parsed: Parsed, readers: Sequence[Callable[[str], dict[str, Any]]], kind: str
-) -> int:
+def _show(context: Context, parsed: Parsed, readers: Sequence[Callable[[str], dict[str, Any]]], kind: str) -> int:
     found = []
     code = 0
     failures = []

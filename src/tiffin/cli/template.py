@@ -244,9 +244,7 @@ class _Run:
                 value = self._field(node, value, name, arguments, final, dot)
         return value
 
-    def _field(
-        self, node: Operand, value: Any, name: str, arguments: tuple[Operand, ...], final: Any, dot: Any
-    ) -> Any:
+    def _field(self, node: Operand, value: Any, name: str, arguments: tuple[Operand, ...], final: Any, dot: Any) -> Any:
         has_arguments = bool(arguments) or final is not _NOTHING
         if value is NO_VALUE:
             return NO_VALUE
@@ -273,9 +271,7 @@ class _Run:
             self._fail(node, f"{name} has arguments but cannot be invoked as function")
         return found
 
-    def _call(
-        self, name: Identifier, command: Node, dot: Any, arguments: tuple[Operand, ...], final: Any
-    ) -> Any:
+    def _call(self, name: Identifier, command: Node, dot: Any, arguments: tuple[Operand, ...], final: Any) -> Any:
         if name.text in SHORT_CIRCUIT:
             return self._short_circuit(name, dot, arguments, final)
         function, kinds, repeats = self._functions[name.text]

@@ -54,7 +54,7 @@ class UnnamedFile:
                 return
             self._name = target
         if not replace:
-            try:  # noqa: SIM105, contextlib would be one more import of every command
+            try:
                 os.link(self._name, path)
             except FileExistsError:
                 pass
@@ -68,7 +68,7 @@ class UnnamedFile:
             os.close(self.fd)
             self.fd = -1
         if self._name is not None:
-            try:  # noqa: SIM105, see above
+            try:
                 os.unlink(self._name)
             except FileNotFoundError:
                 pass

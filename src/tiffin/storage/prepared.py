@@ -121,7 +121,7 @@ class PreparedImages:
                 os.rename(final, gone)
             except FileNotFoundError:
                 return
-            try:  # noqa: SIM105, contextlib would be one more import of every command
+            try:
                 os.rmdir(os.path.dirname(final))
             except OSError:
                 pass  # another driver's still is there

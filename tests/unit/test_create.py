@@ -1,0 +1,50 @@
+"""Decisions at creation: what the user said, what the image says, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from tiffin.containers import names
+from tiffin.containers.create import check_mounts, merge_env
+from tiffin.errors import UsageError
+from tiffin.model.container import Mount
+
+
+def test_environment_is_merged_by_name_in_order() -> None:
+    assert merge_env(("PATH=/bin", "A=1"), ("B=2", "A=3", "C")) == ("PATH=/bin", "A=3", "B=2", "C")
+
+
+@pytest.mark.parametrize(
+    ("mount", "message"),
+    [
+        (Mount(type="tmpfs", target="rel"), "invalid mount path: 'rel' must be absolute"),
+        (Mount(type="tmpfs", target="/x/.."), "invalid mount: the destination can't be '/'"),
+        (Mount(type="bind", source="rel", target="/x"), "invalid mount source: 'rel' must be absolute"),
+        (Mount(type="bind", source="/no/such", target="/x"), "bind source path does not exist: /no/such"),
+    ],
+)
+def test_mounts_that_cannot_be(mount: Mount, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_mounts((mount,))
+    assert caught.value.message == message
+
+
+def test_a_target_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        check_mounts((Mount(type="tmpfs", target="/x"), Mount(type="tmpfs", target="/y/../x/")))
+    assert caught.value.message == "Duplicate mount point: /x"
+
+
+@pytest.mark.parametrize("bad", ["a", "-a", ".a", "a b", "a/b", "é", "x" * 256, "a\n"])
+def test_bad_names(bad: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        names.check_name(bad)
+    assert caught.value.message == f"Invalid container name ({bad}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+
+
+def test_names_and_ids() -> None:
+    assert names.check_name("/web.1_a-b") == "web.1_a-b"
+    assert len(names.new_id()) == 64 and names.new_id() != names.new_id()
+    made = names.random_name(lambda name: False)
+    assert names.check_name(made) == made and "_" in made
+    assert names.random_name(lambda name: True).startswith("tiffin_")
