@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import errno
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -310,6 +311,76 @@ def test_full_disk_does_not_stop_the_container(box: Box, tmp_path: Path) -> None
     box.log = full
     code, out, _ = box.run("sh", "-c", "seq 1 1000; echo done")
     assert code == 0 and out.endswith(b"done\n")
+
+
+def test_lost_output_is_counted_and_told(box: Box) -> None:
+    """A limit on the monitor's file size stands in for a disk that is full for a while."""
+    box.start(box.plan("sh", "-c", "while read n; do head -c $n /dev/zero | tr '\\0' '\\n'; echo; done", in_root=zero,
+                       stdin=True))  # fmt: skip
+    client = box.attach()
+    client.send(STDIN, b"10\n")
+    client.until(b"\n" * 11)
+    size = box.log.stat().st_size
+    unlimited = resource.prlimit(box.monitor, resource.RLIMIT_FSIZE, (size + 20, resource.RLIM_INFINITY))
+    client.send(STDIN, b"99\n")
+    client.until(b"\n" * 100)
+    wait_until(lambda: box.log.stat().st_size == size, "the torn line's end")
+    resource.prlimit(box.monitor, resource.RLIMIT_FSIZE, unlimited)
+    client.send(STDIN, b"1\n")
+    client.until(b"\n\n")
+    client.send(CLOSE_STDIN)
+    box.ended()
+    lines = parse_log(box.log)
+    note = "tiffin: 100 bytes of output were lost: File too large"
+    assert [line.text.decode() for line in lines] == [""] * 11 + [note] + [""] * 2
+    assert lines[11].stream == "stderr"
+
+
+def test_log_that_cannot_rotate_does_not_grow(box: Box) -> None:
+    (box.directory / "log.new").mkdir()
+    box.run("seq", "1", "5000", log=(10_000, 2))
+    assert box.log.stat().st_size <= 10_000 and not (box.directory / "log.1").exists()
+
+
+def test_exit_that_cannot_be_recorded_leaves_the_status(box: Box) -> None:
+    started = box.start(box.plan("sleep", "100"))
+    box.exit_file.mkdir()
+    (box.exit_file / "x").touch()
+    monitor = box.monitor
+    os.kill(started.pid, signal.SIGKILL)
+    wait_until(lambda: not process_exists(monitor), "the monitor's end")
+    assert (box.run_dir / "status").read_text().startswith(f"running {monitor} ")
+
+
+def test_engine_that_died_during_a_failing_launch(box: Box) -> None:
+    """Nobody reads the failure, so the monitor runs ON_EXIT."""
+    plan = box.plan("/nowhere", monitor=on_exit(box))
+    box.start_unheard(plan)
+    wait_until((box.directory / "cleaned").exists, "ON_EXIT")
+    assert not box.exit_file.exists() and os.listdir(box.run_dir) == []
+
+
+def test_engine_that_died_during_a_launch(box: Box) -> None:
+    box.start_unheard(box.plan("sh", "-c", "echo ran", monitor=on_exit(box)))
+    wait_until((box.directory / "cleaned").exists, "ON_EXIT")
+    assert box.ended().code == 0 and parse_log(box.log)[0].text == b"ran"
+
+
+def test_owner_that_only_writes_at_the_end(box: Box) -> None:
+    """It blocks on its stdin pipe before it reads: the monitor must go on reading, or both wait for ever."""
+    box.start(box.plan("sh", "-c", "seq 1 20000", stdin=True), owner=True)
+    assert box.owner is not None
+    box.ended()
+    for _ in range(20):
+        box.owner.send(STDIN, bytes(10_000))
+    assert box.owner.rest()[2] == 0
+
+
+def test_many_clients(box: Box) -> None:
+    box.start(box.plan("sh", "-c", "read x; echo hello; exit 2", stdin=True))
+    clients = [box.attach() for _ in range(100)]
+    clients[50].send(STDIN, b"\n")
+    assert [client.rest() for client in clients] == [(b"hello\n", b"", 2)] * 100
 
 
 def test_stalled_client_holds_the_container_back_and_is_let_go_at_the_end(box: Box) -> None:

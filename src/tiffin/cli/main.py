@@ -106,7 +106,10 @@ class _Call:
             storage=options.text("storage-driver"),
             debug=options.flag("debug"),
         )
-        return self.verb.run(self.context, parse(self.verb, rest))
+        code = self.verb.run(self.context, parse(self.verb, rest))
+        if self.context.debug is not None:
+            self.context.debug(f"exit code {code}")
+        return code
 
 
 def _system_refused(call: _Call, error: OSError) -> int:
