@@ -47,8 +47,12 @@ GLOBAL = Verb(
 )  # fmt: skip
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+def main(argv: Sequence[str] | None = None, *, process_ends: bool = False) -> int:
+    """Run one command; returns its exit code.
+
+    `process_ends` promises that the process ends right away: the engine is then left to the kernel, since closing
+    the last connection would have SQLite copy its log back, with two fsyncs that no user wants to wait for.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="surrogateescape")  # names and paths need not be UTF-8
@@ -72,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_output()
         return _system_refused(call, error)
     finally:
-        if call.context is not None:
+        if call.context is not None and not process_ends:
             call.context.close()
 
 
