@@ -116,7 +116,7 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
             tty_size=tty_size,
             on_exit=cleanup_argv(parts, container.id) if config.auto_remove else (),
         ),
-        rootfs_steps=driver.steps(container.id, container.image_id, rootfs),
+        rootfs_steps=driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove),
         cgroup=cgroup,
         confinement=confinement(parts, container, security, labels, built["process"], init=config.init),
     )

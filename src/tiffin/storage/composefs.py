@@ -12,7 +12,7 @@ from tiffin.errors import NotFoundError, StoreError, os_error
 from tiffin.storage.mountdata import overlay_data
 from tiffin.storage.prepared import PreparedImages, is_cached
 from tiffin.storage.rootfs import MS_NODEV, MS_NOSUID, MS_RDONLY, MountStep
-from tiffin.storage.writable import create_writable, remove_writable, writable_usage
+from tiffin.storage.writable import create_writable, remove_writable, sync_options, writable_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,13 +116,19 @@ class ComposefsDriver:
             xattrs=info.xattrs, lower=True,
         )  # fmt: skip
 
-    def steps(self, container_id: str, image_id: str, target: str) -> tuple[MountStep, ...]:
+    def steps(
+        self, container_id: str, image_id: str, target: str, *, volatile: bool = False
+    ) -> tuple[MountStep, ...]:
         metadata = self._metadata(image_id)
         _warm(metadata, image_id)
         base = self._paths.container(container_id)
         lower = f"{base}/lower"
         data = overlay_data(
-            (lower,), f"{base}/upper", f"{base}/work", data_only=(self._paths.objects,), options=_OPTIONS
+            (lower,),
+            f"{base}/upper",
+            f"{base}/work",
+            data_only=(self._paths.objects,),
+            options=(*_OPTIONS, *sync_options(base, volatile)),
         )
         return (
             # Overlay opens what it needs by itself: no flag here reaches the files that the container sees.

@@ -14,7 +14,7 @@ import os
 from tiffin.errors import HostError, NotFoundError, os_error
 from tiffin.storage.mountdata import overlay_data
 from tiffin.storage.rootfs import MS_RDONLY, MountStep, recall, remember
-from tiffin.storage.writable import create_writable, remove_writable, writable_usage
+from tiffin.storage.writable import create_writable, remove_writable, sync_options, writable_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ class HostDriver:
         except OSError as error:
             raise os_error(error, f"cannot make the writable layer of container {container_id}") from error
 
-    def steps(self, container_id: str, image_id: str, target: str) -> tuple[MountStep, ...]:
+    def steps(
+        self, container_id: str, image_id: str, target: str, *, volatile: bool = False
+    ) -> tuple[MountStep, ...]:
         if self._mode is None:
             known = recall(self._paths, self.name)
             if known is None:
@@ -92,7 +94,7 @@ class HostDriver:
             steps.append(MountStep(source="tmpfs", target=empty, fstype="tmpfs", data="size=4k"))
             stacked = overlay_data(("/", empty), None, None)
             steps.append(MountStep(source="tiffin", target=lower, fstype="overlay", flags=MS_RDONLY, data=stacked))
-        data = overlay_data((lower,), f"{base}/upper", f"{base}/work")
+        data = overlay_data((lower,), f"{base}/upper", f"{base}/work", options=sync_options(base, volatile))
         steps.append(MountStep(source="tiffin", target=target, fstype="overlay", data=data))
         return tuple(steps)
 

@@ -12,7 +12,7 @@ from tiffin.errors import StoreError, os_error
 from tiffin.storage.mountdata import overlay_data
 from tiffin.storage.prepared import PreparedImages, is_cached
 from tiffin.storage.rootfs import MountStep
-from tiffin.storage.writable import create_writable, remove_writable, writable_usage
+from tiffin.storage.writable import create_writable, remove_writable, sync_options, writable_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,11 +104,13 @@ class OverlayDriver:
             xattrs=info.xattrs, lower=False,
         )  # fmt: skip
 
-    def steps(self, container_id: str, image_id: str, target: str) -> tuple[MountStep, ...]:
+    def steps(
+        self, container_id: str, image_id: str, target: str, *, volatile: bool = False
+    ) -> tuple[MountStep, ...]:
         if not self._images.ready(image_id):
             self._images.info(image_id)  # raises
         base = self._paths.container(container_id)
-        data = overlay_data((self._root(image_id),), f"{base}/upper", f"{base}/work", options=_OPTIONS)
+        data = overlay_data((self._root(image_id),), f"{base}/upper", f"{base}/work", options=(*_OPTIONS, *sync_options(base, volatile)))
         return (MountStep(source="tiffin", target=target, fstype="overlay", data=data),)
 
     def upper(self, container_id: str) -> str | None:

@@ -37,8 +37,13 @@ if TYPE_CHECKING:
         def create(self, container_id: str, image_id: str) -> None:
             """Make the container's writable layer."""
 
-        def steps(self, container_id: str, image_id: str, target: str) -> tuple[MountStep, ...]:
-            """Mounts to do in order in a private mount namespace; after the last one `target` is the root."""
+        def steps(
+            self, container_id: str, image_id: str, target: str, *, volatile: bool = False
+        ) -> tuple[MountStep, ...]:
+            """Mounts to do in order in a private mount namespace; after the last one `target` is the root.
+
+            `volatile` is for a container that is removed at its end: nothing it writes is synced to disk.
+            """
 
         def upper(self, container_id: str) -> str | None:
             """The directory with what the container changed, None when there is none."""

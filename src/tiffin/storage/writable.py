@@ -49,6 +49,23 @@ def create_writable(
         raise os_error(error, f"cannot make the writable layer of container {container_id}") from error
 
 
+def sync_options(base: str, volatile: bool) -> tuple[str, ...]:
+    """Overlay's options for a container that nobody will look at again: without `volatile` the end of each one would
+    wait for a sync of the whole file system below (overlayfs.rst, "Volatile mount").
+    """
+    if not volatile:
+        return ()
+    if os.path.isdir(f"{base}/work/work"):
+        from tiffin.storage.removal import remove_tree
+
+        try:
+            # Overlay's mark of an earlier volatile mount, which it refuses to mount again.
+            remove_tree(f"{base}/work/work")
+        except OSError as error:
+            raise os_error(error, "cannot prepare the writable layer") from error
+    return ("volatile",)
+
+
 def remove_writable(paths: Paths, container_id: str) -> None:
     """Delete the container's whole directory. Nothing there is fine; raises `StoreError`."""
     from tiffin.storage.removal import remove_tree
