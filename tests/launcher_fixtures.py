@@ -318,6 +318,12 @@ class Box:
         self.frames.append(client)
         return client
 
+    def wait_for_a_turn(self) -> None:
+        """Until the monitor has done what it was doing: it is one loop, which closes clients that talk nonsense."""
+        client = self.attach()
+        os.write(client.write_fd, b"\xff" + bytes(7))
+        assert client.next() is None
+
     def ended(self, timeout_s: float = TIMEOUT_S) -> Ended:
         """Wait for the end to be recorded and the monitor's files to be gone."""
         wait_until(self.exit_file.exists, "the exit file", timeout_s)

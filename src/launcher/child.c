@@ -71,8 +71,6 @@ static int set_up(struct child *child)
     umask(0);
     if (child->cgroup_procs >= 0)
         CHECK(child->failure, RETRY(write(child->cgroup_procs, "0", 1)), "join", "the cgroup");
-    if (child->role == ROLE_EXEC)
-        return own_null_device(child);
     return 0;
 }
 

@@ -132,7 +132,7 @@ int client_receive(struct client *client, char *sink, size_t room, struct incomi
     case FRAME_CLAIM:
         if (client->remaining != 0)
             return -1;
-        client->claimed = client->claimed || header[0] == FRAME_CLAIM;
+        client->claimed = client->claimed || (client->owner && header[0] == FRAME_CLAIM);
         break;
     default:
         return -1;

@@ -19,19 +19,27 @@
 
 enum { DEVPTS_MAGIC = 0x1cd1 };
 
+static bool is_multiplexer(int fd)
+{
+    struct stat stat;
+    struct statfs fs;
+    if (fstat(fd, &stat) < 0 || fstatfs(fd, &fs) < 0)
+        return false;
+    errno = ENOTTY;
+    return fs.f_type == DEVPTS_MAGIC && S_ISCHR(stat.st_mode) && stat.st_rdev == makedev(5, 2);
+}
+
 /* Open the multiplexer and prove that it is one: in a running container anything may lie at that path. O_NONBLOCK
    keeps a FIFO from holding us up. */
 static int open_multiplexer(int root)
 {
+    /* Looked at first, since opening alone makes some devices act; then again, since it may have been exchanged. */
+    AUTO_CLOSE int seen = path_open(root, "dev/pts/ptmx");
+    if (seen < 0 || !is_multiplexer(seen))
+        return -1;
     AUTO_CLOSE int master = path_open_as(root, "dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK);
-    struct stat stat;
-    struct statfs fs;
-    if (master < 0 || fstat(master, &stat) < 0 || fstatfs(master, &fs) < 0)
+    if (master < 0 || !is_multiplexer(master))
         return -1;
-    if (fs.f_type != DEVPTS_MAGIC || !S_ISCHR(stat.st_mode) || stat.st_rdev != makedev(5, 2)) {
-        errno = ENOTTY;
-        return -1;
-    }
     return fcntl(master, F_SETFL, O_RDWR) < 0 ? -1 : keep_fd(&master);
 }
 

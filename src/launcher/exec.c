@@ -76,6 +76,9 @@ int op_exec(struct child *child, const struct op *op)
         return -1;
     if (!child->umask_set)
         umask(022);
+    /* Not before the privileges are gone: in a running container anything may lie at /dev/null. */
+    if (child->role == ROLE_EXEC && own_null_device(child) < 0)
+        return -1;
     close_on_exec_above_stdio();
     if (child_handshake(child) < 0)
         return -1;

@@ -71,20 +71,24 @@ static size_t exit_text(int code, char *buffer, size_t size)
     return (size_t)(text.at - buffer);
 }
 
-/* Wait for one client to take what is left. The owner is waited for as long as it is there: its user may be looking
-   at a pager. Others get a moment. */
-static void settle(struct client *client, uint64_t deadline)
+/* Wait for one client to take what is left. False when it is gone, or too slow. The owner is waited for as long as it
+   is there: its user may be looking at a pager. Others get a moment. What it still sends is thrown away, or it might
+   wait for us to read before it reads. */
+static bool settle(struct monitor *monitor, struct client *client, uint64_t deadline)
 {
     while (client_pending(client)) {
         uint64_t now = now_ms();
         if (!client->owner && now >= deadline)
-            return;
-        struct pollfd polls[2] = {{client->out, POLLOUT, 0}, {client->owner ? client->in : -1, 0, 0}};
+            return false;
+        struct pollfd polls[2] = {{client->out, POLLOUT, 0}, {client->in, POLLIN, 0}};
         if (poll(polls, 2, client->owner ? -1 : (int)(deadline - now)) < 0)
             continue;
-        if (polls[1].revents & (POLLHUP | POLLERR) || client_flush(client) < 0)
-            return;
+        if (polls[1].revents && !monitor_serve_client(monitor, client))
+            return false;
+        if (polls[0].revents && client_flush(client) < 0)
+            return false;
     }
+    return true;
 }
 
 /* The owner's last word: true when it cleans up. Its input is of no use to anybody any more. */
@@ -113,17 +117,16 @@ static bool tell_clients(struct monitor *monitor, int code)
         if (client->owner)
             owner = client;
         else
-            settle(client, deadline);
+            settle(monitor, client, deadline);
     }
     while (monitor->clients && (monitor->clients != owner || monitor->clients->next))
         monitor_drop_client(monitor, monitor->clients == owner ? owner->next : monitor->clients);
     if (!owner)
         return false;
-    settle(owner, 0);
-    return owner_claims(monitor, owner);
+    return settle(monitor, owner, 0) && owner_claims(monitor, owner);
 }
 
-static _Noreturn void run_on_exit(char **arguments)
+_Noreturn void monitor_run_on_exit(char **arguments)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
     for (int number = 1; number < NSIG; number++)
@@ -148,17 +151,21 @@ _Noreturn void monitor_finish(struct monitor *monitor, int status)
     for (int i = 0; i < 2; i++)
         if (monitor->streams[i].fd >= 0)
             monitor_close_stream(monitor, &monitor->streams[i]);
+    close_fd(&monitor->stdin_fd);
+    monitor->stdin_fd = -1;
     state.oom = monitor->options.oom_file && cgroup_saw_oom(monitor->options.oom_file);
     remove_cgroups(monitor);
     /* Only now is the container over for others: nothing that a new start would make is still there. The status
-       file goes last. */
-    state_write_exit(monitor->options.exit_file, &state);
+       file goes last; without a recorded exit it stays, and tells of a monitor that is gone. */
+    bool recorded = state_write_exit(monitor->options.exit_file, &state) == 0;
+    monitor_accept_all(monitor);
     close_fd(&monitor->listener);
     state_remove_socket(monitor->run_dir);
-    state_remove_running(monitor->run_dir);
+    if (recorded)
+        state_remove_running(monitor->run_dir);
     bool claimed = tell_clients(monitor, state.code) || monitor->claimed;
     if (!claimed && monitor->options.on_exit)
-        run_on_exit(monitor->options.on_exit);
+        monitor_run_on_exit(monitor->options.on_exit);
     _exit(0);
 }
 

@@ -70,10 +70,13 @@ int op_init(struct child *child, const struct op *op)
         sigdelset(&awaited, own_signals[i]);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &awaited, NULL);
+    /* Without a pid namespace of our own, orphans come to us only on request, and nobody ends the program with us. */
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     pid_t program = fork();
     CHECK(child->failure, program, "fork", NULL);
     if (program == 0) {
         sigprocmask(SIG_SETMASK, &none, NULL);
+        prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
         take_foreground();
         return 0;
     }

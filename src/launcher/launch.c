@@ -104,7 +104,7 @@ static const char *copy(char **room, const char *string)
 static int keep_options(struct launch *launch)
 {
     struct options *options = &launch->monitor->options;
-    char *arguments[257] = {NULL};
+    char *arguments[MAX_ON_EXIT + 1] = {NULL};
     if (launch->on_exit.size)
         field_strings(&launch->on_exit, arguments);
     size_t size = copied_size(options->exit_file) + copied_size(options->oom_file) +
@@ -277,7 +277,12 @@ static _Noreturn void give_up(struct launch *launch)
         RETRY(waitpid(monitor->child, NULL, 0));
     }
     monitor_abandon(monitor);
-    report_failure(STATUS_FD, &launch->failure);
+    if (report_failure(STATUS_FD, &launch->failure) < 0 && launch->on_exit.size) {
+        /* The engine is gone, so nobody else will tidy up. */
+        char *arguments[MAX_ON_EXIT + 1];
+        field_strings(&launch->on_exit, arguments);
+        monitor_run_on_exit(arguments);
+    }
     _exit(1);
 }
 

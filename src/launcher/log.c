@@ -69,24 +69,34 @@ static void numbered(const struct log *log, char path[PATH_MAX], uint64_t number
     }
 }
 
-static void rotate(struct log *log)
+/* Begin a new file and shift the older ones by one. The new one is made first: where that fails, nothing has moved,
+   and output is lost rather than a file grown without limit. */
+static bool rotate(struct log *log)
 {
-    char from[PATH_MAX], to[PATH_MAX];
+    if (log->files == 1) {
+        if (ftruncate(log->fd, 0) < 0)
+            return false;
+        log->size = 0;
+        return true;
+    }
+    char from[PATH_MAX], to[PATH_MAX], fresh[PATH_MAX];
+    struct text text = text_in(fresh, sizeof fresh);
+    text_str(&text, log->path);
+    text_str(&text, ".new");
+    AUTO_CLOSE int next = open(fresh, O_WRONLY | O_APPEND | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
+    if (next < 0)
+        return false;
     for (uint64_t number = log->files - 1; number > 0; number--) {
         numbered(log, from, number - 1);
         numbered(log, to, number);
         rename(from, to);
     }
+    rename(fresh, log->path);
     int old = log->fd;
-    if (log->files == 1) {
-        if (ftruncate(old, 0) == 0)
-            log->size = 0;
-        return;
-    }
-    if (log_open(log) < 0)
-        log->fd = old; /* The file just renamed: better a long file than none. */
-    else
-        close(old);
+    log->fd = keep_fd(&next);
+    close(old);
+    log->size = 0;
+    return true;
 }
 
 static const char *reason(int error)
@@ -113,7 +123,9 @@ static bool write_records(struct log *log, struct iovec *parts, int count, size_
         log->size += size;
         return true;
     }
-    log->lost_errno = n < 0 ? errno : ENOSPC;
+    /* A short write does not say why; the next one does. */
+    bool explained = n < 0 || write(log->fd, "\n", 1) < 0;
+    log->lost_errno = explained ? errno : ENOSPC;
     if (n > 0 && ftruncate(log->fd, (off_t)log->size) < 0)
         log->size += (uint64_t)n;
     return false;
@@ -138,8 +150,11 @@ static void write_batch(struct log *log, struct iovec *parts, int count, size_t 
 {
     if (count == 0)
         return;
-    if (log->size > 0 && log->size + size > log->limit)
-        rotate(log);
+    if (log->size > 0 && log->size + size > log->limit && !rotate(log)) {
+        log->lost_errno = errno;
+        log->lost += payload;
+        return;
+    }
     if (log->lost) {
         if (!write_note(log)) {
             log->lost += payload;

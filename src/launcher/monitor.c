@@ -143,19 +143,26 @@ bool monitor_serve_client(struct monitor *monitor, struct client *client)
     return true;
 }
 
-static void accept_client(struct monitor *monitor)
+static bool accept_client(struct monitor *monitor)
 {
-    int fd = accept4(monitor->listener, NULL, NULL, SOCK_CLOEXEC);
+    int fd = monitor->client_count < MAX_CLIENTS ? accept4(monitor->listener, NULL, NULL, SOCK_CLOEXEC) : -1;
     if (fd < 0)
-        return;
+        return false;
     struct client *client = client_new(fd, fd, false);
     if (!client) {
         close(fd);
-        return;
+        return false;
     }
     client->next = monitor->clients;
     monitor->clients = client;
     monitor->client_count++;
+    return true;
+}
+
+void monitor_accept_all(struct monitor *monitor)
+{
+    while (accept_client(monitor))
+        continue;
 }
 
 /* What a poll entry is about, beside the fixed ones. */

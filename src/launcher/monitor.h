@@ -59,6 +59,11 @@ bool monitor_copy_output(struct monitor *monitor, struct stream *stream);
 void monitor_close_stream(struct monitor *monitor, struct stream *stream);
 void monitor_drop_client(struct monitor *monitor, struct client *client);
 
+/* Take in the clients that wait to be let in. */
+void monitor_accept_all(struct monitor *monitor);
+
+_Noreturn void monitor_run_on_exit(char **arguments);
+
 /* Read what a client sent. False when it is gone. */
 bool monitor_serve_client(struct monitor *monitor, struct client *client);
 

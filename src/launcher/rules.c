@@ -100,7 +100,7 @@ static const char *check_values(const struct op *op)
             return "bad pid";
         return f[2].number & ~(uint64_t)ALL_NAMESPACES ? "unknown flags" : NULL;
     case OP_ON_EXIT:
-        return f[0].size == 0 || f[0].size > 256 ? "bad argument list" : NULL;
+        return f[0].size == 0 || f[0].size > MAX_ON_EXIT ? "bad argument list" : NULL;
     case OP_DEVICE_BPF:
         return f[1].size == 0 || f[1].size % 8 || f[1].size / 8 > 4096 ? "bad program size" : NULL;
     case OP_SECCOMP:

@@ -60,8 +60,10 @@ static int enter_process(const struct spawn *spawn, struct failure *failure)
         CHECK(failure, files[i], "open", path);
     }
     for (size_t i = 0; i < COUNT(kinds); i++)
-        if (files[i] >= 0)
+        if (files[i] >= 0) {
             CHECK(failure, setns(files[i], kinds[i].kind), "setns", kinds[i].name);
+            close(files[i]);
+        }
     return 0;
 }
 

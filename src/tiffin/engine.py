@@ -158,9 +158,7 @@ class Engine:
         """
         from tiffin.images.bootstrap import bootstrap
 
-        return bootstrap(
-            self._parts.images, name, mirror=mirror, variant=variant, include=include, progress=progress
-        )
+        return bootstrap(self._parts.images, name, mirror=mirror, variant=variant, include=include, progress=progress)
 
     def inspect_image(self, reference: str) -> dict[str, Any]:
         """Everything known of an image, with Docker's field names. NotFoundError."""
@@ -340,10 +338,11 @@ class Engine:
 
         return check(self._parts, contents=contents)
 
-    def prune_plan(
-        self, *, containers: bool = True, images: bool = True, all_images: bool = False
-    ) -> PrunePlan:
-        """What `prune` would remove: ended containers, images without a name (`all_images`: without a container), litter."""
+    def prune_plan(self, *, containers: bool = True, images: bool = True, all_images: bool = False) -> PrunePlan:
+        """What `prune` would remove: ended containers, images without a name, litter.
+
+        With `all_images` every image that no container needs.
+        """
         from tiffin.system.prune import plan
 
         return plan(self._parts, containers=containers, images=images, all_images=all_images)

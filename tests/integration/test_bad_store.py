@@ -64,7 +64,9 @@ def test_a_container_that_fills_the_disk(small_disk: Path, busybox_archive: byte
         result = engine.run("busybox", ["dd", "if=/dev/zero", "of=/fill", "bs=1M"])
         assert result.exit_code != 0 and "No space left on device" in result.stderr
         assert engine.run("busybox", ["echo", "works"]).stdout == "works\n"
-        container = engine.create(ContainerConfig(image="busybox", command=("sh", "-c", "dd if=/dev/zero of=/fill; yes")))
+        container = engine.create(
+            ContainerConfig(image="busybox", command=("sh", "-c", "dd if=/dev/zero of=/fill; yes"))
+        )
         engine.start(container.id)
         try:
             # The log cannot grow either; the container runs on, and removing it gives the space back.
@@ -119,13 +121,17 @@ def test_a_database_from_the_future(engine: tiffin.Engine) -> None:
 
 @pytest.mark.damages_store
 def test_a_damaged_object_is_found(engine: tiffin.Engine, busybox: str) -> None:
-    objects = sorted(Path(engine.root, "objects").rglob("??????????????????????????????????????????????????????????????"))
+    objects = sorted(
+        Path(engine.root, "objects").rglob("??????????????????????????????????????????????????????????????")
+    )
     victim = max(objects, key=lambda path: path.stat().st_size)
     data = bytearray(victim.read_bytes())
     data[1000] ^= 1
     victim.write_bytes(data)
     (finding,) = engine.check(contents=True)
-    assert finding.startswith(f"object {victim.parent.name}{victim.name} of layer sha256:") and finding.endswith(" is damaged")
+    assert finding.startswith(f"object {victim.parent.name}{victim.name} of layer sha256:") and finding.endswith(
+        " is damaged"
+    )
     victim.unlink()
     (finding,) = engine.check()
     assert finding.endswith(" is missing")

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from launcher_fixtures import (
     ALL_NAMESPACES,
     CLONE_NEWCGROUP,
     CLONE_NEWNET,
+    CLONE_NEWPID,
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
@@ -642,6 +644,26 @@ def test_init_whose_program_is_missing(box: Box) -> None:
         box.start(plan)
     assert (caught.value.op, caught.value.errno) == (len(plan.ops) - 1, errno.ENOENT)
     assert not box.exit_file.exists() and os.listdir(box.run_dir) == []
+
+
+def test_init_without_a_pid_namespace(box: Box) -> None:
+    """It still reaps orphans, and the program still ends with the monitor."""
+    script = """
+    echo $$
+    (sleep 0.05 & echo $! > /tmp/orphan)
+    sleep 0.2
+    test -d /proc/$(cat /tmp/orphan) && echo zombie
+    exec sleep 100
+    """
+    shared = ALL_NAMESPACES & ~CLONE_NEWPID
+    plan = box.plan("sh", "-c", script, namespaces=shared, inside=adding(("INIT",)))
+    box.start(plan, owner=True)
+    assert box.owner is not None
+    program = int(box.owner.until(b"\n"))
+    time.sleep(0.4)
+    os.kill(box.monitor, 9)
+    wait_until(lambda: not process_exists(program), "the program's end")
+    assert box.owner.rest() == (b"", b"", None)
 
 
 def test_init_and_ctrl_c(box: Box) -> None:

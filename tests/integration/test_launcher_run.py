@@ -320,11 +320,13 @@ def test_lost_output_is_counted_and_told(box: Box) -> None:
     client = box.attach()
     client.send(STDIN, b"10\n")
     client.until(b"\n" * 11)
+    box.wait_for_a_turn()
     size = box.log.stat().st_size
     unlimited = resource.prlimit(box.monitor, resource.RLIMIT_FSIZE, (size + 20, resource.RLIM_INFINITY))
     client.send(STDIN, b"99\n")
     client.until(b"\n" * 100)
-    wait_until(lambda: box.log.stat().st_size == size, "the torn line's end")
+    box.wait_for_a_turn()
+    assert box.log.stat().st_size == size, "no torn line is left"
     resource.prlimit(box.monitor, resource.RLIMIT_FSIZE, unlimited)
     client.send(STDIN, b"1\n")
     client.until(b"\n\n")
@@ -379,6 +381,7 @@ def test_owner_that_only_writes_at_the_end(box: Box) -> None:
 def test_many_clients(box: Box) -> None:
     box.start(box.plan("sh", "-c", "read x; echo hello; exit 2", stdin=True))
     clients = [box.attach() for _ in range(100)]
+    box.wait_for_a_turn()  # later than theirs
     clients[50].send(STDIN, b"\n")
     assert [client.rest() for client in clients] == [(b"hello\n", b"", 2)] * 100
 

@@ -85,7 +85,9 @@ def test_cgroup_namespace_is_made_after_joining() -> None:
 
 
 def test_version_two_cgroups_are_cloned_into() -> None:
-    cgroup = CgroupPlan(into="/cg/x", remove=("/cg/x",), oom_file="/cg/x/memory.events", device_program=("/cg/x", b"8" * 8))
+    cgroup = CgroupPlan(
+        into="/cg/x", remove=("/cg/x",), oom_file="/cg/x/memory.events", device_program=("/cg/x", b"8" * 8)
+    )
     plan = plan_of(cgroup=cgroup)
     assert before(plan, "DEVICE_BPF", "CLONE") and before(plan, "CGROUP_INTO", "CLONE")
     assert "CGROUP_TASKS" not in names(plan)

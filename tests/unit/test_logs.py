@@ -15,9 +15,7 @@ def line(number: int, tag: str = "F", stream: str = "stdout") -> bytes:
 
 def test_parse() -> None:
     parsed = logs.parse(b"2026-01-01T00:00:00.000000001Z stderr F hello  world\n")
-    assert parsed == logs.LogLine(
-        timestamp="2026-01-01T00:00:00.000000001Z", stream="stderr", data=b"hello  world\n"
-    )
+    assert parsed == logs.LogLine(timestamp="2026-01-01T00:00:00.000000001Z", stream="stderr", data=b"hello  world\n")
     partial = logs.parse(b"2026-01-01T00:00:00.000000001Z stdout P half")
     assert partial is not None and partial.data == b"half"
     empty = logs.parse(b"2026-01-01T00:00:00.000000001Z stdout F \n")

@@ -28,9 +28,8 @@ def exec_run(
     ours = [fd for fd in (out_read, err_read, in_write) if fd >= 0]
     try:
         try:
-            session = engine.exec(
-                container, command, stdin=in_read if in_read >= 0 else None, stdout=out_write, stderr=err_write, **options
-            )
+            stdin = in_read if in_read >= 0 else None
+            session = engine.exec(container, command, stdin=stdin, stdout=out_write, stderr=err_write, **options)
         finally:
             for fd in theirs:
                 os.close(fd)

@@ -34,7 +34,7 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
         except ConflictError:
             if name is not None:
                 raise
-            container = container.replace(name=names.random_name(lambda taken: records.name_taken(parts.database, taken)))
+            container = container.replace(name=_random_name(parts))
     os.makedirs(parts.paths.container(container.id), mode=0o711, exist_ok=True)
     return container
 
@@ -47,7 +47,7 @@ def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None
     command = config.command or (of_image.cmd if config.entrypoint is None else ())
     argv = (*entrypoint, *command)
     if not argv or not argv[0]:
-        raise UsageError(f"no command specified: the image {config.image!r} names none", hint="give one after the image")
+        raise UsageError(f"no command specified: the image {config.image!r} has none", hint="give one after the image")
     if config.uts == "host" and config.hostname:
         raise UsageError("conflicting options: hostname and the host's UTS namespace")
     hostname = config.hostname or (os.uname().nodename if config.uts == "host" else container_id[:12])
@@ -57,7 +57,7 @@ def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None
     timeout = DEFAULT_STOP_TIMEOUT_S if config.stop_timeout_s is None else config.stop_timeout_s
     return Container(
         id=container_id,
-        name=name or names.random_name(lambda taken: records.name_taken(parts.database, taken)),
+        name=name or _random_name(parts),
         image_id=image.id,
         image_name=config.image,
         driver=parts.driver_name_for(image.id),
@@ -72,6 +72,10 @@ def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None
         stop_timeout_s=timeout,
         labels=tuple(sorted({**dict(of_image.labels), **dict(config.labels)}.items())),
     )
+
+
+def _random_name(parts: Parts) -> str:
+    return names.random_name(lambda name: records.name_taken(parts.database, name))
 
 
 def merge_env(base: tuple[str, ...], added: tuple[str, ...]) -> tuple[str, ...]:

@@ -132,9 +132,7 @@ def describe(
     config = container.config
     passwd, group = _accounts(state)
     identity = users.resolve(container.user if user is None else user, config.groups, passwd, group)
-    mask, _ = capabilities.resolve(
-        config.cap_add, config.cap_drop, config.privileged or privileged, parts.bounding
-    )
+    mask, _ = capabilities.resolve(config.cap_add, config.cap_drop, config.privileged or privileged, parts.bounding)
     names = list(capabilities.names_of(mask))
     held = names if identity.uid == 0 or privileged else []
     security = options.parse_security_opts(config.security_opts)
@@ -148,8 +146,7 @@ def describe(
         "capabilities": {"bounding": names, "effective": held, "permitted": held, "inheritable": [], "ambient": []},
         "noNewPrivileges": security.no_new_privileges,
         "rlimits": [
-            {"type": f"RLIMIT_{limit.name.upper()}", "soft": limit.soft, "hard": limit.hard}
-            for limit in config.ulimits
+            {"type": f"RLIMIT_{limit.name.upper()}", "soft": limit.soft, "hard": limit.hard} for limit in config.ulimits
         ],
     }
     return process

@@ -29,12 +29,11 @@ def write(paths: Paths, container: Container) -> Files:
     """Write hostname, hosts and resolv.conf anew for a start; with the host's network the host's own are copied."""
     directory = paths.container_run(container.id)
     host_network = container.config.network == "host"
-    hosts = _read("/etc/hosts") if host_network else LOCAL_HOSTS.encode() + f"127.0.1.1\t{container.hostname}\n".encode()
-    files = Files(
-        hostname=f"{directory}/hostname", hosts=f"{directory}/hosts", resolv_conf=f"{directory}/resolv.conf"
-    )
+    own_hosts = f"{LOCAL_HOSTS}127.0.1.1\t{container.hostname}\n".encode("utf-8", "surrogateescape")
+    hosts = _read("/etc/hosts") if host_network else own_hosts
+    files = Files(hostname=f"{directory}/hostname", hosts=f"{directory}/hosts", resolv_conf=f"{directory}/resolv.conf")
     try:
-        _write(files.hostname, container.hostname.encode() + b"\n")
+        _write(files.hostname, container.hostname.encode("utf-8", "surrogateescape") + b"\n")
         _write(files.hosts, hosts)
         _write(files.resolv_conf, _read("/etc/resolv.conf"))
     except OSError as error:

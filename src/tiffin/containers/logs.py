@@ -81,13 +81,11 @@ def _raw_lines(
     try:
         if tail is not None:
             _seek_tail(files, tail)
-        while files:
-            current = files[0]
-            if len(files) == 1 and follow:
-                yield from _follow(parts, container, path, current, until_ns)
-            else:
-                yield from _complete(current)
+        while len(files) > (1 if follow else 0):
+            yield from _complete(files[0])
             files.pop(0).close()
+        if files:
+            yield from _follow(parts, container, path, files, until_ns)
     finally:
         for file in files:
             file.close()
@@ -98,7 +96,7 @@ def _open_all(path: str, count: int) -> list[BinaryIO]:
     found: dict[int, BinaryIO] = {}
     for number in range(count, -1, -1):
         try:
-            file = open(f"{path}.{number}" if number else path, "rb")
+            file = open(f"{path}.{number}" if number else path, "rb")  # noqa: SIM115 - the caller closes it
         except FileNotFoundError:
             continue
         inode = os.fstat(file.fileno()).st_ino
@@ -116,28 +114,25 @@ def _complete(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _follow(
-    parts: Parts, container: Container, path: str, file: BinaryIO, until_ns: int | None
+    parts: Parts, container: Container, path: str, files: list[BinaryIO], until_ns: int | None
 ) -> Iterator[bytes]:
-    """Lines as they come, over rotations, until the container has ended and all was read."""
+    """Lines as they come, over rotations, until the container has ended and all was read. `files` is the open one."""
     half = b""
     while True:
         ended = status.read_state(parts.paths, container.id).status != "running"
-        rotated = _rotated(path, file)
-        while chunk := file.readline():
+        rotated = _rotated(path, files[0])
+        while chunk := files[0].readline():
             half += chunk
             if half.endswith(b"\n"):
                 yield half
                 half = b""
         if rotated:
-            newer = open(path, "rb")  # the caller closes the first file, this loop the later ones
-            try:
-                yield from _follow(parts, container, path, newer, until_ns)
-            finally:
-                newer.close()
+            files.append(open(path, "rb"))  # noqa: SIM115 - the caller closes what is in `files`
+            files.pop(0).close()
+        elif ended or (until_ns is not None and time.time_ns() > until_ns):
             return
-        if ended or (until_ns is not None and time.time_ns() > until_ns):
-            return
-        time.sleep(POLL_S)
+        else:
+            time.sleep(POLL_S)
 
 
 def _rotated(path: str, file: BinaryIO) -> bool:

@@ -37,6 +37,7 @@ def start(
     """
     with ContainerLock(parts.paths, container.id):
         if parts.database.row("SELECT 1 FROM containers WHERE id = ? AND removing = 0", (container.id,)) is None:
+            drop_empty(parts.paths.container(container.id))
             raise NotFoundError(f"no such container: {container.name}")
         if status.read_state(parts.paths, container.id).status == "running":
             if attach:
@@ -174,9 +175,16 @@ def confinement(
 
 def cleanup_argv(parts: Parts, container_id: str) -> tuple[str, ...]:
     """What a monitor executes after the end of a container that is to be removed."""
-    return (
-        sys.executable, "-m", "tiffin", "--root", parts.paths.root, "--run-root", parts.paths.run, "cleanup", container_id,
-    )  # fmt: skip
+    roots = ("--root", parts.paths.root, "--run-root", parts.paths.run)
+    return (sys.executable, "-m", "tiffin", *roots, "cleanup", container_id)
+
+
+def drop_empty(directory: str) -> None:
+    """Undo what taking the lock of a container that is gone has made."""
+    try:
+        os.rmdir(directory)
+    except OSError:
+        pass  # a removal that is under way does it
 
 
 def get(parts: Parts, reference: str) -> Container:

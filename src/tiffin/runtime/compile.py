@@ -1,4 +1,4 @@
-"""From an OCI spec to a plan for `tiffin-launch`: a pure function, so that it can be printed and tested without root."""
+"""From an OCI spec to a plan for `tiffin-launch`: a pure function, so it can be printed and tested without root."""
 
 from __future__ import annotations
 

@@ -81,7 +81,8 @@ def spawn(role: list[str], actions: list[tuple[int, int]]) -> int:
         )
     except OSError as error:
         raise HostError(
-            f"cannot run the launcher {path!r}: {error.strerror}", hint="install Tiffin again, with a C compiler at hand"
+            f"cannot run the launcher {path!r}: {error.strerror}",
+            hint="install Tiffin again, with a C compiler at hand",
         ) from error
 
 
@@ -160,8 +161,8 @@ def failure(index: int, number: int, text: str, plan: Plan) -> LaunchError | Hos
         if number in (errno.ENOENT, errno.ENOTDIR):
             return CommandNotFound(f'exec: "{program}": no such file or directory', hint=_missing_hint(text))
         if number in NOT_EXECUTABLE:
-            said = {errno.EACCES: "permission denied", errno.ENOEXEC: "exec format error", errno.EISDIR: "is a directory"}
-            return CommandNotExecutable(f'exec: "{program}": {said.get(number, reason.lower())}')
+            said = {errno.ENOEXEC: "exec format error"}.get(number, reason.lower())
+            return CommandNotExecutable(f'exec: "{program}": {said}')
     return LaunchError(f"cannot {doing or f'{name} ({text})'}: {reason}", hint=_hint(name, number))
 
 

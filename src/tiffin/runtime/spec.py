@@ -67,8 +67,7 @@ def build_spec(
         "noNewPrivileges": security.no_new_privileges,
         "oomScoreAdj": 0,
         "rlimits": [
-            {"type": f"RLIMIT_{limit.name.upper()}", "soft": limit.soft, "hard": limit.hard}
-            for limit in config.ulimits
+            {"type": f"RLIMIT_{limit.name.upper()}", "soft": limit.soft, "hard": limit.hard} for limit in config.ulimits
         ],
     }
     label_process(process, host.labels)

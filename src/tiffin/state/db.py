@@ -12,7 +12,7 @@ from tiffin.state.schema import SCHEMA, VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Any
 
@@ -82,13 +82,18 @@ class Database:
     def _explained(self, error: sqlite3.Error) -> StoreError:
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith("SQLITE_FULL"):
-            return StoreError("cannot write the state: the disk is full", hint="free space, or run `tiffin system prune`")
+            hint = "free space, or run `tiffin system prune`"
+            return StoreError("cannot write the state: the disk is full", hint=hint)
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
-            return StoreError(f"cannot open the state {self.path!r}: the store is read-only or missing",
-                              hint="choose another one with --root")
+            return StoreError(
+                f"cannot open the state {self.path!r}: the store is read-only or missing",
+                hint="choose another one with --root",
+            )
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            return StoreError(f"the state database {self.path!r} is damaged ({error})",
-                              hint="run `tiffin system check`, or restore it from a backup")
+            return StoreError(
+                f"the state database {self.path!r} is damaged ({error})",
+                hint="run `tiffin system check`, or restore it from a backup",
+            )
         if name.startswith("SQLITE_BUSY"):
             return StoreError(f"the state database was busy for {BUSY_TIMEOUT_S:.0f} s", hint="try again")
         return StoreError(f"the state database failed: {error}")

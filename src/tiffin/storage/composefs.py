@@ -113,7 +113,7 @@ class ComposefsDriver:
         info = self._images.info(image_id)
         create_writable(
             self._paths, container_id, mode=info.mode, uid=info.uid, gid=info.gid, mtime_ns=info.mtime_ns,
-            xattrs=info.xattrs, lower=True,
+            xattrs=info.xattrs, directories=("lower",),
         )  # fmt: skip
 
     def steps(

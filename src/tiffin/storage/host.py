@@ -62,19 +62,15 @@ class HostDriver:
         root = os.stat("/")
         create_writable(
             self._paths, container_id, mode=root.st_mode & 0o7777, uid=root.st_uid, gid=root.st_gid,
-            mtime_ns=root.st_mtime_ns, lower=True,
+            mtime_ns=root.st_mtime_ns, directories=("lower", "empty"), fill=self._fill,
         )  # fmt: skip
-        base = self._paths.container(container_id)
-        upper = f"{base}/upper"
-        try:
-            os.mkdir(f"{base}/empty", 0o755)
-            for name, mode in FRESH:
-                if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}"):
-                    _hide(upper, f"/{name}", mode)
-            for path in self._covered():
-                _hide(upper, path, 0)
-        except OSError as error:
-            raise os_error(error, f"cannot make the writable layer of container {container_id}") from error
+
+    def _fill(self, upper: str) -> None:
+        for name, mode in FRESH:
+            if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}"):
+                _hide(upper, f"/{name}", mode)
+        for path in self._covered():
+            _hide(upper, path, 0)
 
     def steps(
         self, container_id: str, image_id: str, target: str, *, volatile: bool = False

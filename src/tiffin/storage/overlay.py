@@ -101,7 +101,7 @@ class OverlayDriver:
         info = self._images.info(image_id)
         create_writable(
             self._paths, container_id, mode=info.mode, uid=info.uid, gid=info.gid, mtime_ns=info.mtime_ns,
-            xattrs=info.xattrs, lower=False,
+            xattrs=info.xattrs,
         )  # fmt: skip
 
     def steps(
@@ -110,7 +110,8 @@ class OverlayDriver:
         if not self._images.ready(image_id):
             self._images.info(image_id)  # raises
         base = self._paths.container(container_id)
-        data = overlay_data((self._root(image_id),), f"{base}/upper", f"{base}/work", options=(*_OPTIONS, *sync_options(base, volatile)))
+        options = (*_OPTIONS, *sync_options(base, volatile))
+        data = overlay_data((self._root(image_id),), f"{base}/upper", f"{base}/work", options=options)
         return (MountStep(source="tiffin", target=target, fstype="overlay", data=data),)
 
     def upper(self, container_id: str) -> str | None:

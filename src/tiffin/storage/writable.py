@@ -9,7 +9,7 @@ from tiffin.storage.objects import make_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tiffin.paths import Paths
 
@@ -23,28 +23,38 @@ def create_writable(
     gid: int,
     mtime_ns: int,
     xattrs: Sequence[tuple[bytes, bytes]] = (),
-    lower: bool,
+    directories: Sequence[str] = (),
+    fill: Callable[[str], None] | None = None,
 ) -> None:
-    """Make `upper` and `work`, and `lower` if asked. The root directory of the container looks as `upper` does.
+    """Make `upper`, `work` and the named `directories`. The root directory of the container looks as `upper` does.
 
-    Raises `ConflictError` when they are there already, `StoreError`.
+    `fill` puts what else is needed into the new upper directory, which appears complete or not at all: a create that
+    was killed can be repeated. Raises `ConflictError` when it is there already, `StoreError`.
     """
     base = paths.container(container_id)
-    upper = f"{base}/upper"
+    new = f"{base}/upper.new"
+    if os.path.isdir(f"{base}/upper"):
+        raise ConflictError(f"container {container_id} has a writable layer already")
     try:
         make_directory(base)
-        os.mkdir(f"{base}/work", 0o700)
-        if lower:
-            os.mkdir(f"{base}/lower", 0o700)
-        os.mkdir(upper, 0o700)
+        for name in ("work", *directories):
+            make_directory(f"{base}/{name}")
+        try:
+            os.mkdir(new, 0o700)
+        except FileExistsError:
+            from tiffin.storage.removal import remove_tree
+
+            remove_tree(new)
+            os.mkdir(new, 0o700)
+        if fill is not None:
+            fill(new)
         if uid or gid:
-            os.chown(upper, uid, gid)
-        os.chmod(upper, mode)
-        for name, value in xattrs:
-            os.setxattr(upper, name, value)
-        set_times(upper, mtime_ns)
-    except FileExistsError:
-        raise ConflictError(f"container {container_id} has a writable layer already") from None
+            os.chown(new, uid, gid)
+        os.chmod(new, mode)
+        for xattr, value in xattrs:
+            os.setxattr(new, xattr, value)
+        set_times(new, mtime_ns)
+        os.rename(new, f"{base}/upper")
     except OSError as error:
         raise os_error(error, f"cannot make the writable layer of container {container_id}") from error
 

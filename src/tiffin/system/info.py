@@ -20,8 +20,7 @@ def info(parts: Parts) -> dict[str, Any]:
     from tiffin.launcher_path import launcher_path
 
     states = [
-        status.read_state(parts.paths, container.id).status
-        for container, _ in records.all_containers(parts.database)
+        status.read_state(parts.paths, container.id).status for container, _ in records.all_containers(parts.database)
     ]
     system = os.uname()
     driver, reason = parts.storage_choice()

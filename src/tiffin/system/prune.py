@@ -100,9 +100,7 @@ def _ended(parts: Parts) -> list[Container]:
 
 
 def _unused(parts: Parts, everything: bool, going: set[str]) -> list[Image]:
-    used = {
-        container.image_id for container, _ in records.all_containers(parts.database) if container.id not in going
-    }
+    used = {container.image_id for container, _ in records.all_containers(parts.database) if container.id not in going}
     return [
         image
         for image in image_records.all_images(parts.database)
