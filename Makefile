@@ -7,6 +7,9 @@ LAUNCHER := src/tiffin/tiffin-launch
 LAUNCHER_SOURCES := meson.build src/tiffin/_version.py src/tiffin/runtime/ops.py $(wildcard src/launcher/*)
 XDIST ?= 2
 
+# Users have compiled modules, and a command that compiles its own each time is not what we test and measure.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test setup lint format unit integration bench peers fuzz clean
 
 help:

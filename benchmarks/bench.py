@@ -6,6 +6,7 @@ Run as root. Everything that is started is stopped again, and works in a directo
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import shutil
 import statistics
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import arena
+import tiffin
 from archives import LOADED, debian_tar, docker_archive
 from measure import Spent, interleaved, pss_bytes, timed
 from peers import IMAGE, Bundle, CommandPeer, Docker, Podman, Tiffin, output
@@ -32,6 +34,8 @@ def main() -> int:
     parser.add_argument("--write", metavar="PAGE", help="also put the table between the markers of this page")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a target is missed")
     options = parser.parse_args()
+    # As in every installed package: an editable one is else compiled anew by each command where Python may not write.
+    compileall.compile_dir(os.path.dirname(tiffin.__file__), quiet=1)
     tar, work = debian_tar(), tempfile.mkdtemp(prefix="tiffin-bench-", dir="/var/tmp")
     os.chmod(work, 0o711)
     archive = docker_archive(tar)

@@ -90,9 +90,14 @@ def test_a_failing_step_is_named(engine: tiffin.Engine, busybox: str, tmp_path: 
 
 def test_environment_workdir_user_hostname(engine: tiffin.Engine, busybox: str) -> None:
     out = sh(
-        engine, busybox, "echo $A $HOSTNAME; pwd; id -u; id -g; hostname; cat /etc/hostname",
-        env=("A=1",), workdir="/new/dir", user="alice", hostname="box",
-    )  # fmt: skip
+        engine,
+        busybox,
+        "echo $A $HOSTNAME; pwd; id -u; id -g; hostname; cat /etc/hostname",
+        env=("A=1",),
+        workdir="/new/dir",
+        user="alice",
+        hostname="box",
+    )
     assert out == "1 box\n/new/dir\n1000\n1000\nbox\nbox\n"
 
 
@@ -215,7 +220,7 @@ def test_out_of_memory_is_told(engine: tiffin.Engine, busybox: str) -> None:
             image=busybox,
             command=("sh", "-c", "head -c 200m /dev/zero | tail"),
             resources=Resources(memory_bytes=16 << 20, memory_swap_bytes=16 << 20),
-        )  # fmt: skip
+        )
     )
     engine.start(container.id)
     assert engine.wait(container.id, timeout_s=30) != 0
@@ -252,10 +257,10 @@ def test_start_stop_start_again_keeps_files_and_logs(engine: tiffin.Engine, busy
     script = "trap 'echo bye; exit 3' TERM; echo run >> /count; cat /count; while :; do sleep 0.1; done"
     container = engine.create(ContainerConfig(image=busybox, name="web", command=("sh", "-c", script)))
     assert engine.container("web").state.status == "created"
-    for round in (1, 2):
+    for lines in (1, 4):
         engine.start("web")
         assert engine.container("web").state.status == "running"
-        wait_for(lambda round=round: len(list(engine.logs("web"))) >= round)  # type: ignore[misc]
+        wait_for(lambda lines=lines: len(list(engine.logs("web"))) == lines)  # type: ignore[misc]
         engine.stop("web")
         state = engine.container("web").state
         assert (state.status, state.exit_code) == ("exited", 3)

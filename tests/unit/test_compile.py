@@ -26,9 +26,21 @@ CGROUP = CgroupPlan(tasks=("/cg/memory/x/tasks",), remove=("/cg/memory/x",), oom
 def plan_of(*, cgroup: CgroupPlan = CGROUP, confinement: Confinement | None = None, **options: Any) -> Plan:
     config = ContainerConfig(image="img", **options)
     container = Container(
-        id="ab" * 32, name="web", image_id="sha256:x", image_name="img", driver="composefs", created_ns=1, config=config,
-        argv=("sh",), env=(), workdir="/w", user="", hostname="box", stop_signal=15, stop_timeout_s=10,
-    )  # fmt: skip
+        id="ab" * 32,
+        name="web",
+        image_id="sha256:x",
+        image_name="img",
+        driver="composefs",
+        created_ns=1,
+        config=config,
+        argv=("sh",),
+        env=(),
+        workdir="/w",
+        user="",
+        hostname="box",
+        stop_signal=15,
+        stop_timeout_s=10,
+    )
     built = spec.build_spec(
         container,
         identity=Identity(uid=5, gid=6, groups=(7, 70000)),
@@ -68,9 +80,26 @@ def test_it_ends_with_exec_and_can_be_written() -> None:
 def test_order_of_isolation() -> None:
     plan = plan_of(read_only=True, sysctls=(("net.ipv4.ip_forward", "1"),))
     order = [
-        "CLONE", "CGROUP_TASKS", "UNSHARE", "PROPAGATION", "MOUNT", "ROOT", "MOUNT_IN", "MKNOD_IN", "SYSCTL", "MASK_IN",
-        "READONLY_IN", "ROOT_READONLY", "PIVOT", "LOOPBACK", "HOSTNAME", "SECCOMP", "CREDS", "CAPS", "EXEC",
-    ]  # fmt: skip
+        "CLONE",
+        "CGROUP_TASKS",
+        "UNSHARE",
+        "PROPAGATION",
+        "MOUNT",
+        "ROOT",
+        "MOUNT_IN",
+        "MKNOD_IN",
+        "SYSCTL",
+        "MASK_IN",
+        "READONLY_IN",
+        "ROOT_READONLY",
+        "PIVOT",
+        "LOOPBACK",
+        "HOSTNAME",
+        "SECCOMP",
+        "CREDS",
+        "CAPS",
+        "EXEC",
+    ]
     found = names(plan)
     positions = [found.index(name) for name in order]
     assert positions == sorted(positions)
@@ -135,14 +164,24 @@ def test_limits() -> None:
 
 def test_entering() -> None:
     process = {
-        "terminal": True, "user": {"uid": 0, "gid": 0, "additionalGids": []}, "args": ["ls"], "env": [], "cwd": "/",
+        "terminal": True,
+        "user": {"uid": 0, "gid": 0, "additionalGids": []},
+        "args": ["ls"],
+        "env": [],
+        "cwd": "/",
         "capabilities": dict.fromkeys(("bounding", "effective", "permitted", "inheritable", "ambient"), ()),
-        "noNewPrivileges": False, "rlimits": [],
-    }  # fmt: skip
+        "noNewPrivileges": False,
+        "rlimits": [],
+    }
     plan = compile_exec(
-        process, pid=42, start_ticks=7, kinds=["mount", "pid", "cgroup"], cgroup=CGROUP, confinement=Confinement(),
+        process,
+        pid=42,
+        start_ticks=7,
+        kinds=["mount", "pid", "cgroup"],
+        cgroup=CGROUP,
+        confinement=Confinement(),
         tty_size=(24, 80),
-    )  # fmt: skip
+    )
     assert names(plan) == ["TTY_SIZE", "ENTER", "CGROUP_TASKS", "CONSOLE", "UMASK", "CHDIR", "CREDS", "CAPS", "EXEC"]
     assert fields(plan, "ENTER") == [(42, 7, 0x2202_0000)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_times_sort_as_text() -> None:
 def test_tail_over_several_files(tail: int) -> None:
     numbers = list(range(10000))
     cut = (0, 4000, 9998, 10000)
-    files = [io.BytesIO(b"".join(map(line, numbers[a:b]))) for a, b in zip(cut, cut[1:], strict=False)]
+    files = [io.BytesIO(b"".join(map(line, numbers[a:b]))) for a, b in itertools.pairwise(cut)]
     left = list(files)
     logs._seek_tail(left, tail)  # type: ignore[arg-type]
     assert b"".join(file.read() for file in left) == b"".join(map(line, numbers[len(numbers) - min(tail, 10000) :]))

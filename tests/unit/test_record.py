@@ -70,10 +70,22 @@ def full_container() -> Container:
         entrypoint=(),
     )
     return Container(
-        id="a" * 64, name="web", image_id="sha256:x", image_name="debian", driver="composefs", created_ns=5,
-        config=config, argv=("sh",), env=("A=1",), workdir="/", user="", hostname="h", stop_signal=15,
-        stop_timeout_s=10, labels=(("k", "v"),),
-    )  # fmt: skip
+        id="a" * 64,
+        name="web",
+        image_id="sha256:x",
+        image_name="debian",
+        driver="composefs",
+        created_ns=5,
+        config=config,
+        argv=("sh",),
+        env=("A=1",),
+        workdir="/",
+        user="",
+        hostname="h",
+        stop_signal=15,
+        stop_timeout_s=10,
+        labels=(("k", "v"),),
+    )
 
 
 def test_a_container_survives_json() -> None:

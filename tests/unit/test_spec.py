@@ -20,9 +20,21 @@ FILES = spec.Files(hostname="/c/hostname", hosts="/c/hosts", resolv_conf="/c/res
 def container(**options: Any) -> Container:
     config = ContainerConfig(image="img", **options)
     return Container(
-        id="ab" * 32, name="web", image_id="sha256:x", image_name="img", driver="composefs", created_ns=1, config=config,
-        argv=("sh", "-c", "true"), env=("A=1",), workdir="/w", user="", hostname="box", stop_signal=15, stop_timeout_s=10,
-    )  # fmt: skip
+        id="ab" * 32,
+        name="web",
+        image_id="sha256:x",
+        image_name="img",
+        driver="composefs",
+        created_ns=1,
+        config=config,
+        argv=("sh", "-c", "true"),
+        env=("A=1",),
+        workdir="/w",
+        user="",
+        hostname="box",
+        stop_signal=15,
+        stop_timeout_s=10,
+    )
 
 
 def build(*, uid: int = 0, **options: Any) -> dict[str, Any]:
