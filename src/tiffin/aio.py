@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Self, TypeVar
 
+from tiffin.containers.command import words
 from tiffin.containers.logs import LogLine
 from tiffin.containers.result import Result
 from tiffin.engine import Engine
+from tiffin.errors import ConflictError
 from tiffin.model.container import Container, ContainerConfig, ContainerInfo
+from tiffin.runtime.attach import Attachment
 
 T = TypeVar("T")
 
@@ -40,27 +43,39 @@ class AsyncEngine:
         await asyncio.to_thread(self.engine.start, container)
 
     async def run(
-        self, image: str, command: Sequence[str] = (), *, input: bytes | None = None, **options: Any
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        input: bytes | None = None,
+        timeout_s: float | None = None,
+        auto_remove: bool = True,
+        **options: Any,
     ) -> Result:
         """Run a command in a new container to its end; captured output."""
-        name = options.pop("name", None)
-        remove = options.pop("auto_remove", True)
         config = ContainerConfig(
-            image=image, command=tuple(command), name=name, interactive=input is not None, auto_remove=remove, **options
+            image=image,
+            command=words(command),
+            interactive=options.pop("interactive", False) or input is not None,
+            auto_remove=auto_remove,
+            **options,
         )
-        container = await self.create(config)
+        beginning = asyncio.ensure_future(asyncio.to_thread(_begin, self.engine, config))
+        done = False
         try:
-            attachment = await asyncio.to_thread(self.engine.start, container.id, attach=True)
-            assert attachment is not None
-            with attachment:
-                try:
-                    return await _converse(attachment, input)
-                finally:
-                    attachment.acknowledge()
+            container, attachment = await asyncio.shield(beginning)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    result = await _converse(attachment, input)
+            except TimeoutError:
+                raise ConflictError(
+                    f"container {container.name!r} still ran after the time allowed, and was killed"
+                ) from None
+            done = True
         finally:
-            if remove:
-                # Shielded, so that a cancelled task still leaves nothing behind.
-                await asyncio.shield(asyncio.to_thread(_remove_quietly, self.engine, container.id))
+            # Shielded, so that a task that is cancelled once more still leaves nothing behind.
+            await asyncio.shield(_end(self.engine, beginning, remove=auto_remove or not done))
+        return result
 
     async def wait(self, container: str) -> int:
         """Wait until a container has ended; its exit code. No thread is held while it runs."""
@@ -90,6 +105,30 @@ class AsyncEngine:
 
 def _next(lines: Iterator[LogLine]) -> LogLine | None:
     return next(lines, None)
+
+
+def _begin(engine: Engine, config: ContainerConfig) -> tuple[Container, Attachment]:
+    """Create and start, in one thread: a task may be cancelled meanwhile, but a thread always comes to its end."""
+    container = engine.create(config)
+    try:
+        attachment = engine.start(container.id, attach=True)
+    except BaseException:
+        _remove_quietly(engine, container.id)
+        raise
+    assert attachment is not None
+    return container, attachment
+
+
+async def _end(engine: Engine, beginning: asyncio.Future[tuple[Container, Attachment]], *, remove: bool) -> None:
+    """Take back what `_begin` did, or will have done."""
+    try:
+        container, attachment = await beginning
+    except BaseException:
+        return  # it has cleaned up itself, and whoever waits has its error
+    attachment.acknowledge()  # the removal is ours
+    attachment.close()
+    if remove:
+        await asyncio.to_thread(_remove_quietly, engine, container.id)
 
 
 def _remove_quietly(engine: Engine, container_id: str) -> None:
@@ -134,8 +173,7 @@ async def _writable(fd: int) -> None:
         loop.remove_writer(fd)
 
 
-async def _converse(attachment: Any, input: bytes | None) -> Result:
-    from tiffin.errors import ConflictError
+async def _converse(attachment: Attachment, input: bytes | None) -> Result:
     from tiffin.runtime import attach as protocol
 
     async def feed() -> None:

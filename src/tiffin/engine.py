@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tiffin.containers import create, end, start
 from tiffin.errors import ConflictError
 from tiffin.model.container import Container, ContainerConfig, ContainerInfo
 from tiffin.parts import Parts
@@ -171,6 +170,8 @@ class Engine:
 
         UsageError for a config that cannot work, NotFoundError for the image, ConflictError for a name in use.
         """
+        from tiffin.containers import create, end
+
         end.finish_removals(self._parts)
         return create.create(self._parts, config)
 
@@ -183,6 +184,8 @@ class Engine:
         its end if its config says `auto_remove`, and says so by `Attachment.acknowledge()`. `tty_size` is rows and
         columns. CommandNotFound, CommandNotExecutable, LaunchError, HostError.
         """
+        from tiffin.containers import start
+
         return start.start(self._parts, self._get(container), attach=attach, tty_size=tty_size)
 
     def run(
@@ -200,9 +203,10 @@ class Engine:
         `options` are fields of `ContainerConfig`; `input` is its standard input (None: empty). Raises as `create`
         and `start`; ConflictError when it was killed because it still ran after `timeout_s`.
         """
+        from tiffin.containers.command import words
         from tiffin.containers.run import run
 
-        config = ContainerConfig(image=image, command=tuple(command), auto_remove=auto_remove, **options)
+        config = ContainerConfig(image=image, command=words(command), auto_remove=auto_remove, **options)
         return run(self._parts, config, input=input, timeout_s=timeout_s)
 
     def container(self, reference: str) -> ContainerInfo:
@@ -212,6 +216,8 @@ class Engine:
 
     def containers(self, *, all: bool = False) -> list[ContainerInfo]:
         """Running containers, newest first; with `all` every one. What killed commands left is finished first."""
+        from tiffin.containers import end
+
         end.finish_removals(self._parts)
         found = []
         for container, removing in records.all_containers(self._parts.database):
@@ -300,22 +306,32 @@ class Engine:
 
         The defaults are the container's own: its stop signal and 10 s if nothing else was said. Idle is fine.
         """
+        from tiffin.containers import end
+
         end.stop(self._parts, self._get(container), timeout_s, signal)
 
     def kill(self, container: str, *, signal: int | str = "KILL") -> None:
         """Send a signal to a container's first process. ConflictError when it does not run."""
+        from tiffin.containers import end
+
         end.kill(self._parts, self._get(container), signal)
 
     def wait(self, container: str, *, timeout_s: float | None = None) -> int:
         """Wait until a container has ended; its exit code. ConflictError after `timeout_s`."""
+        from tiffin.containers import end
+
         return end.wait(self._parts, self._get(container), timeout_s)
 
     def remove(self, container: str, *, force: bool = False) -> None:
         """Remove a container and all it wrote. ConflictError while it runs, unless `force` kills it first."""
+        from tiffin.containers import end
+
         end.remove(self._parts, self._get(container), force=force)
 
     def cleanup(self, container: str) -> None:
         """Finish what the end of a container asks for; its monitor calls this when nobody else promised to."""
+        from tiffin.containers import end
+
         end.cleanup(self._parts, container)
 
     # The engine itself

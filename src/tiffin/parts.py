@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -47,6 +48,26 @@ class Parts:
         self._images: ImageStore | None = None
         self._cgroups: CgroupDriver | None = None
         self._bounding: int | None = None
+        self._closed_to_others = False
+
+    def _close_to_others(self) -> None:
+        """Have directories that no other user can pass, before drivers make them for themselves.
+
+        What images and containers hold must be out of reach: programs with setuid bits as much as secrets. Only the
+        root itself and `tmp` are passed through, by apt's unprivileged downloader. What cannot be made here is told
+        by whoever needs it.
+        """
+        if self._closed_to_others:
+            return
+        self._closed_to_others = True
+        paths = self.paths
+        try:
+            os.makedirs(paths.root, mode=0o711, exist_ok=True)
+            for directory in (paths.objects, paths.layers, paths.images, f"{paths.root}/containers"):
+                if not os.path.isdir(directory):
+                    os.makedirs(directory, mode=0o700, exist_ok=True)
+        except OSError:
+            return
 
     @property
     def objects(self) -> ObjectStore:
@@ -54,6 +75,7 @@ class Parts:
             if self._objects is None:
                 from tiffin.storage.objects import ObjectStore
 
+                self._close_to_others()
                 self._objects = ObjectStore(self.paths.objects)
             return self._objects
 
@@ -63,6 +85,7 @@ class Parts:
             if self._layers is None:
                 from tiffin.storage.layers import LayerStore
 
+                self._close_to_others()
                 self._layers = LayerStore(self.paths.layers, self.objects)
             return self._layers
 

@@ -117,10 +117,14 @@ def test_pruning(tiffin: Runner, busybox: str) -> None:
     tiffin("run", "--name", "old", busybox, "true")
     refused = tiffin("system", "prune")
     assert (refused.code, refused.err) == (
-        125, "tiffin: nothing was removed: there is no terminal to ask on\nuse --force to remove it\n",
+        125, "tiffin: nothing was removed: nobody answered whether it should be\nuse --force to remove it\n",
     )  # fmt: skip
     assert "container old (" in refused.out
+    assert tiffin("system", "prune", input="n\n").code == 0
     assert tiffin.ok("ps", "-a", "--format", "{{.Names}}") == "old"
+    assert "Total reclaimed space: " in tiffin.ok("container", "prune", input="y\n")
+    assert tiffin.ok("ps", "-aq") == ""
+    tiffin("run", "--name", "old", busybox, "true")
     lines = tiffin.ok("system", "prune", "-f").splitlines()
     assert lines[0].startswith("Removed container old (")
     assert lines[-1].startswith("Total reclaimed space: ")

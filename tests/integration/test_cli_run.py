@@ -215,3 +215,20 @@ def test_debug_adds_to_standard_error_only(tiffin: Runner, busybox: str) -> None
     assert (done.returncode, done.stdout) == (3, b"out\n")
     assert b"EXEC" in done.stderr
     assert b" ms] " in done.stderr
+
+
+def test_a_container_whose_output_cannot_be_written_ends(tiffin: Runner, busybox: str) -> None:
+    with open("/dev/full", "wb") as full:
+        process = tiffin.start("run", "--rm", busybox, "yes", stdout=full, stderr=subprocess.PIPE)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (125, b"tiffin: cannot write the output: No space left on device\n")
+    deadline = time.monotonic() + 5
+    while tiffin.ok("ps", "-aq") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert tiffin.ok("ps", "-aq") == ""
+
+
+def test_sizes(tiffin: Runner, busybox: str) -> None:
+    tiffin.ok("create", "--name", "c1", busybox, "true")
+    written, all_of_it = tiffin.ok("inspect", "-s", "-f", "{{.SizeRw}} {{.SizeRootFs}}", "c1").split()
+    assert int(all_of_it) - int(written) == int(tiffin.ok("inspect", "-f", "{{.Size}}", busybox)) > 0

@@ -8,7 +8,7 @@ from tiffin.cli import inspect, listing
 from tiffin.cli.go_format import Fields
 from tiffin.cli.images import _fits, _names, _split
 from tiffin.cli.options import parse
-from tiffin.cli.ps import PS, status_text
+from tiffin.cli.ps import PS, command_line, status_text
 from tiffin.cli.table import aligned, ellipsis
 from tiffin.errors import NotSupportedError, UsageError
 from tiffin.model.container import ContainerState
@@ -184,3 +184,8 @@ def test_inspected_objects_are_structs_except_maps() -> None:
     assert caught.value.message == (
         'template parsing error: template: :1:8: executing "" at <.State.Foo>: map has no entry for key "Foo"'
     )
+
+
+def test_a_command_is_shown_as_docker_shows_it() -> None:
+    assert command_line(("sh", "-c", "echo a; echo b", "x")) == "sh -c 'echo a; echo b' x"
+    assert command_line(("/a b",)) == "/a b"

@@ -181,3 +181,20 @@ def test_the_global_options_are_refused_after_the_verb(capsys: pytest.CaptureFix
     code, _, err = run(capsys, "ps", "--root", "/x")
     assert code == 125
     assert err == "tiffin: unknown flag: --root\nSee 'tiffin ps --help'.\n"
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "code", "shown"),
+    [
+        (">&-", "version", 1, "tiffin: cannot write the output: Bad file descriptor\n"),
+        (">&-", "nosuch", 125, "tiffin: 'nosuch' is not a tiffin command.\nSee 'tiffin --help'.\n"),
+        ("2>&-", "nosuch", 125, ""),
+        ("<&-", "nosuch", 125, "tiffin: 'nosuch' is not a tiffin command.\nSee 'tiffin --help'.\n"),
+        ("<&- >&- 2>&-", "version", 1, ""),
+    ],
+)
+def test_closed_descriptors(closed: str, words: str, code: int, shown: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m tiffin {words} {closed}', sys.executable], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", shown)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tiffin.containers import names
-from tiffin.containers.create import check_mounts, merge_env
+from tiffin.containers.command import merge_env
+from tiffin.containers.create import check_mounts
 from tiffin.errors import UsageError
 from tiffin.model.container import Mount
 

@@ -45,6 +45,12 @@ def test_change(change: str, field: str, value: Any) -> None:
     assert apply_changes({}, [change]) == {field: value}
 
 
+def test_a_new_entry_point_drops_the_command_of_the_base_only() -> None:
+    changed = apply_changes({"Cmd": ["sh"]}, ['CMD ["mine"]', 'ENTRYPOINT ["e"]'])
+    assert changed == {"Cmd": ["mine"], "Entrypoint": ["e"]}
+    assert apply_changes({"Cmd": ["sh"]}, ['ENTRYPOINT ["e"]']) == {"Entrypoint": ["e"]}
+
+
 def test_changes_add_up() -> None:
     base = {"Env": ["A=0", "B=0"], "Cmd": ["sh"], "Labels": {"x": "1"}, "WorkingDir": "/srv"}
     changed = apply_changes(base, ["ENV A=1 C=2", "LABEL y=2", "WORKDIR www", 'ENTRYPOINT ["e"]', "ONBUILD USER x"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import stat
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -208,3 +210,49 @@ def test_digest_reference_saves_without_a_name(store: ImageStore) -> None:
     manifest = layout.image((UPPER,), annotations={"org.opencontainers.image.ref.name": "pinned:1"})
     load(store, io.BytesIO(layout.top(manifest).tar()))
     assert _saved_names(store, f"pinned@{manifest['digest']}") == [None]
+
+
+def test_a_device_is_written_to_not_replaced(store: ImageStore, tmp_path: Path) -> None:
+    """`save -o /dev/stdout` and the like: a rename would put a file where the device was."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    save(store, ["demo:1"], str(pipe))
+    out, _ = reader.communicate(timeout=10)
+    expected = io.BytesIO()
+    save(store, ["demo:1"], expected)
+    assert out == expected.getvalue()
+    assert stat.S_ISFIFO(os.lstat(pipe).st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["pipe", "store"]
+
+
+def test_a_full_device_is_told(store: ImageStore) -> None:
+    before = os.stat("/dev/full")
+    with pytest.raises(StoreError) as caught:
+        save(store, ["demo:1"], "/dev/full")
+    assert str(caught.value) == (
+        "cannot write the archive '/dev/full': the disk is full (free space, or run `tiffin system prune`)"
+    )
+    assert os.stat("/dev/full").st_rdev == before.st_rdev
+
+
+def test_what_a_link_leads_to_is_replaced(store: ImageStore, tmp_path: Path) -> None:
+    (tmp_path / "link.tar").symlink_to("real.tar")
+    save(store, ["demo:1"], str(tmp_path / "link.tar"))
+    assert (tmp_path / "link.tar").is_symlink()
+    assert (tmp_path / "real.tar").stat().st_size > 1024
+
+
+def test_a_stream_that_takes_little_at_a_time(store: ImageStore) -> None:
+    class Narrow(io.RawIOBase):
+        got = b""
+
+        def write(self, data: Any) -> int:
+            piece = bytes(data[:100])
+            self.got += piece
+            return len(piece)
+
+    narrow, expected = Narrow(), io.BytesIO()
+    save(store, ["demo:1"], narrow)  # type: ignore[arg-type]
+    save(store, ["demo:1"], expected)
+    assert narrow.got == expected.getvalue()

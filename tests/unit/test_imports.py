@@ -19,7 +19,15 @@ ALLOWED = {
     "re re._casefix re._compiler re._constants re._parser enum copyreg": "json's decoder imports them",
     "math importlib importlib._bootstrap importlib._bootstrap_external genericpath posixpath os.path": "their needs",
 }
-COMMANDS = ("run", "exec", "ps", "logs", "cleanup")
+# Each verb, and the use cases that the engine loads for it.
+USE_CASES = {
+    "run": "create start end",
+    "exec": "execute",
+    "ps": "end",
+    "logs": "logs",
+    "cleanup": "end",
+}
+COMMANDS = tuple(USE_CASES)
 
 # As an installed command does it, but without site-packages: these are Tiffin's own imports.
 LOAD = """
@@ -29,6 +37,9 @@ before = set(sys.modules)
 from tiffin.cli import commands, context, main
 commands.load(commands.VERBS[{verb!r}])
 from tiffin import Engine
+import importlib
+for name in {use_cases!r}.split():
+    importlib.import_module("tiffin.containers." + name)
 print(*sorted(set(sys.modules) - before))
 """
 
@@ -36,7 +47,7 @@ print(*sorted(set(sys.modules) - before))
 def loaded(verb: str) -> set[str]:
     source = str(Path(tiffin.__file__).parents[1])
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", LOAD.format(source=source, verb=verb)],
+        [sys.executable, "-I", "-S", "-c", LOAD.format(source=source, verb=verb, use_cases=USE_CASES[verb])],
         capture_output=True,
         text=True,
         check=True,

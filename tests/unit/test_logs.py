@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from pathlib import Path
 import itertools
 
 import pytest
@@ -48,3 +50,52 @@ def test_pieces_of_a_line_count_once() -> None:
     files = [io.BytesIO(data)]
     logs._seek_tail(files, 2)  # type: ignore[arg-type]
     assert files[0].read() == line(2, "P") + line(3, "P") + line(4) + line(5)
+
+
+def test_tail_counts_what_was_there_when_it_looked() -> None:
+    file = io.BytesIO(b"".join(map(line, range(10))))
+    end = len(file.getvalue())
+    file.write(b"".join(map(line, range(10))) + b"".join(map(line, range(10, 1000))))
+    files = [file]
+    logs._seek_tail(files, 2, end)  # type: ignore[arg-type]
+    assert list(logs._complete(file, end)) == [line(8), line(9)]
+
+
+def test_a_carriage_return_ends_no_line() -> None:
+    drawn = b"2026-01-01T00:00:00.000000001Z stdout F 10%\ra b F c\r100%\n"
+    files = [io.BytesIO(line(1) + drawn + line(2))]
+    logs._seek_tail(files, 2)  # type: ignore[arg-type]
+    assert files[0].read() == drawn + line(2)
+
+
+def test_every_file_is_opened_whatever_rotates_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "output.log")
+    for number, text in ((2, b"a\n"), (1, b"b\n"), (0, b"c\n")):
+        Path(f"{path}.{number}" if number else path).write_bytes(text)
+
+    def rotating(name: str, mode: str) -> io.BufferedReader:
+        file = open(name, mode)
+        if name == f"{path}.1":
+            os.rename(f"{path}.1", f"{path}.2")
+            os.rename(path, f"{path}.1")
+            Path(path).write_bytes(b"d\n")
+        return file  # type: ignore[return-value]
+
+    monkeypatch.setattr(logs, "open", rotating, raising=False)
+    files = logs._open_all(path, 3)
+    assert b"".join(file.read() for file in files) == b"b\nc\n"
+    for file in files:
+        file.close()
+
+
+def test_the_next_file_is_the_one_that_came_after(tmp_path: Path) -> None:
+    path = str(tmp_path / "output.log")
+    Path(f"{path}.2").write_bytes(b"mine\n")
+    Path(f"{path}.1").write_bytes(b"next\n")
+    Path(path).write_bytes(b"newest\n")
+    with open(f"{path}.2", "rb") as mine, logs._next_file(path, 3, mine) as following:
+        assert following.read() == b"next\n"
+    with open(f"{path}.2", "rb") as mine:
+        os.unlink(f"{path}.2")
+        with logs._next_file(path, 3, mine) as oldest:
+            assert oldest.read() == b"next\n"

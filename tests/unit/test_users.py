@@ -35,6 +35,10 @@ def test_number_with_and_without_entry() -> None:
     assert resolve("4242", (), PASSWD, GROUP) == Identity(uid=4242, gid=0, home="/")
 
 
+def test_a_group_alone_is_roots() -> None:
+    assert resolve(":video", (), PASSWD, GROUP) == Identity(uid=0, gid=44, home="/root")
+
+
 def test_explicit_group_drops_the_supplementary_ones() -> None:
     assert resolve("app:video", (), PASSWD, GROUP) == Identity(uid=1000, gid=44, home="/home/app")
     assert resolve("app:9", (), PASSWD, GROUP).gid == 9

@@ -72,6 +72,7 @@ def _show(context: Context, parsed: Parsed, readers: Sequence[Callable[[str], di
             facts = _first(readers, reference, kind)
             if parsed.values.get("size") and parsed.flag("size") and "Path" in facts:
                 facts["SizeRw"] = context.engine.container_size(facts["Id"])[0]
+                facts["SizeRootFs"] = facts["SizeRw"] + context.engine.image(facts["Image"]).size_bytes
             found.append(facts)
         except TiffinError as error:
             failures.append(error)

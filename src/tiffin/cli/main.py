@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None, *, process_ends: bool = False) -> in
     `process_ends` promises that the process ends right away: the engine is then left to the kernel, since closing
     the last connection would have SQLite copy its log back, with two fsyncs that no user wants to wait for.
     """
+    _open_missing()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="surrogateescape")  # names and paths need not be UTF-8
@@ -78,6 +79,22 @@ def main(argv: Sequence[str] | None = None, *, process_ends: bool = False) -> in
     finally:
         if call.context is not None and not process_ends:
             call.context.close()
+
+
+def _open_missing() -> None:
+    """Have descriptors 0 to 2, so that nothing else is opened under their numbers and then written to.
+
+    To a missing standard output every write fails, as it would in any program; the others are /dev/null.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if fd == 1 else os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)
 
 
 class _Call:

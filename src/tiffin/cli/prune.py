@@ -41,8 +41,6 @@ def _prune(context: Context, parsed: Parsed, *, containers: bool, images: bool) 
         print("This would be removed:", *describe(plan), sep="\n")
         print(f"Total: {size(plan.size_bytes)}")
         sys.stdout.flush()
-        if not os.isatty(0):
-            raise UsageError("nothing was removed: there is no terminal to ask on", hint="use --force to remove it")
         if not _agreed():
             return 0
     pruned = engine.prune(plan)
@@ -85,9 +83,14 @@ def _shown_image(image: Image) -> str:
 
 
 def _agreed() -> bool:
-    sys.stderr.write("Remove it? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    """What the user answers, or a pipe such as yes(1)'s in his place. UsageError when there is nobody."""
+    if os.isatty(0):
+        sys.stderr.write("Remove it? [y/N] ")
+        sys.stderr.flush()
+    answer = os.read(0, 1024).decode("utf-8", "replace")
+    if not answer and not os.isatty(0):
+        raise UsageError("nothing was removed: nobody answered whether it should be", hint="use --force to remove it")
+    return answer.partition("\n")[0].strip().lower() in ("y", "yes")
 
 
 _FORCE = Option(name="force", short="f", kind="bool", help="Do not ask")
@@ -100,7 +103,7 @@ SYSTEM_PRUNE = Verb(
     run=_system,
     options=(_ALL, _FORCE),
     absent={**_ABSENT, **absent("Tiffin has no volumes so far", "volumes")},
-    description="Shows what would go and asks. Without a terminal, --force is needed.",
+    description="Shows what would go and asks. With nobody to answer, --force is needed.",
     examples=(("tiffin system prune -af", "everything that no running container needs"),),
 )
 CONTAINER_PRUNE = Verb(
@@ -109,7 +112,7 @@ CONTAINER_PRUNE = Verb(
     run=_containers,
     options=(_FORCE,),
     absent=_ABSENT,
-    description="Shows what would go and asks. Without a terminal, --force is needed.",
+    description="Shows what would go and asks. With nobody to answer, --force is needed.",
     examples=(("tiffin container prune -f", "without being asked"),),
 )
 IMAGE_PRUNE = Verb(
@@ -118,6 +121,6 @@ IMAGE_PRUNE = Verb(
     run=_images,
     options=(_ALL, _FORCE),
     absent=_ABSENT,
-    description="Shows what would go and asks. Without a terminal, --force is needed.",
+    description="Shows what would go and asks. With nobody to answer, --force is needed.",
     examples=(("tiffin image prune -a", "every image that no container uses"),),
 )

@@ -6,14 +6,14 @@ import re
 import time
 
 from tiffin.cli import listing
-from tiffin.cli.go_format import Fields
+from tiffin.cli.go_format import Fields, quoted
 from tiffin.cli.options import Option, Verb
 from tiffin.cli.table import ellipsis
 from tiffin.cli.units import ago, duration, local_time, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tiffin.cli.context import Context
     from tiffin.cli.options import Parsed
@@ -78,11 +78,11 @@ def _ps(context: Context, parsed: Parsed) -> int:
 
 def _row(context: Context, info: ContainerInfo, now_ns: int, *, full: bool, sized: bool) -> Row:
     container = info.container
-    command = '"' + (" ".join(container.argv) if full else ellipsis(" ".join(container.argv), _COMMAND_WIDTH)) + '"'
+    line = command_line(container.argv)
     labels = dict(container.labels)
     mounts = ",".join(mount.source for mount in container.config.mounts if mount.source)
     return Row(
-        Command=command,
+        Command=quoted(line if full else ellipsis(line, _COMMAND_WIDTH)),
         CreatedAt=local_time(container.created_ns),
         ID=container.id if full else container.id[:_SHORT_ID],
         Image=container.image_name,
@@ -101,12 +101,18 @@ def _row(context: Context, info: ContainerInfo, now_ns: int, *, full: bool, size
     )
 
 
+def command_line(argv: Sequence[str]) -> str:
+    """Docker's: the program, and its arguments, those with blanks in them between single quotes."""
+    return " ".join([argv[0], *(f"'{word}'" if " " in word else word for word in argv[1:])])
+
+
 def status_text(state: ContainerState, now_ns: int) -> str:
     """ "Up 2 hours", "Exited (0) 5 seconds ago", "Created", as Docker says it."""
     if state.status == "running":
         return f"Up {duration((now_ns - state.started_ns) / 1e9)}"
     if state.status == "exited":
-        return f"Exited ({state.exit_code}) {ago(state.finished_ns, now_ns)}"
+        # When a killed monitor's container ended, nobody knows.
+        return f"Exited ({state.exit_code})" + (f" {ago(state.finished_ns, now_ns)}" if state.finished_ns else "")
     return "Removal In Progress" if state.status == "removing" else "Created"
 
 

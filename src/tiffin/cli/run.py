@@ -58,14 +58,19 @@ def _attend(
     def forward(number: int) -> None:
         foreground.unless_gone(lambda: engine.kill(container.id, signal=number))
 
-    outcome = foreground.attend(
-        attachment,
-        tty=config.tty,
-        streams=streams,
-        keys=keys,
-        forward=forward if parsed.flag("sig-proxy", True) else None,
-        name=container.name,
-    )
+    try:
+        outcome = foreground.attend(
+            attachment,
+            tty=config.tty,
+            streams=streams,
+            keys=keys,
+            forward=forward if parsed.flag("sig-proxy", True) else None,
+            name=container.name,
+        )
+    except OSError:
+        # Its output cannot be written, to a full disk for example: it ends, instead of running on unseen.
+        foreground.unless_gone(lambda: engine.kill(container.id, signal="KILL"))
+        raise
     if outcome.detached:
         return outcome.exit_code or 0
     if outcome.reader_gone:

@@ -6,6 +6,7 @@ import os
 import select
 
 from tiffin.containers.result import Result
+from tiffin.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ CHUNK_BYTES = 1 << 16
 def exec_run(
     engine: Engine, container: str, command: Sequence[str], input: bytes | None, options: dict[str, Any]
 ) -> Result:
-    """Run `command`, feed it `input`, collect both outputs."""
+    """Run `command`, feed it `input`, collect both outputs. UsageError for a terminal or the background."""
+    for option in ("tty", "detach"):
+        if options.get(option):
+            raise UsageError(
+                f"exec_run collects output to the end, which {option}=True does not allow", hint="use `exec`"
+            )
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
     in_read, in_write = os.pipe() if input is not None else (-1, -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.containers import names
+from tiffin.containers import command, names
 from tiffin.errors import ConflictError, UsageError
 from tiffin.model.container import Container, ContainerConfig, Mount
 from tiffin.runtime import signals, spec, users
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tiffin.parts import Parts
 
 DEFAULT_STOP_TIMEOUT_S = 10
+# What the launcher accepts: a file holds at least some lines, and a rotation renames no more files than this.
+MIN_LOG_BYTES, MAX_LOG_FILES = 4096, 1000
 
 
 def create(parts: Parts, config: ContainerConfig) -> Container:
@@ -44,13 +46,15 @@ def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None
     container_id = names.new_id()
     of_image = image.config
     entrypoint = of_image.entrypoint if config.entrypoint is None else config.entrypoint
-    command = config.command or (of_image.cmd if config.entrypoint is None else ())
-    argv = (*entrypoint, *command)
+    arguments = config.command or (of_image.cmd if config.entrypoint is None else ())
+    argv = (*entrypoint, *arguments)
     if not argv or not argv[0]:
         raise UsageError(f"no command specified: the image {config.image!r} has none", hint="give one after the image")
     if config.uts == "host" and config.hostname:
         raise UsageError("conflicting options: hostname and the host's UTS namespace")
-    hostname = config.hostname or (os.uname().nodename if config.uts == "host" else container_id[:12])
+    # As Docker: in the host's network it is the host's name that the network's other services know.
+    shares_name = config.uts == "host" or config.network == "host"
+    hostname = config.hostname or (os.uname().nodename if shares_name else container_id[:12])
     workdir = config.workdir or of_image.workdir or "/"
     if not workdir.startswith("/"):
         raise UsageError(f"the working directory {workdir!r} is invalid, it needs to be an absolute path")
@@ -64,7 +68,7 @@ def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None
         created_ns=now_ns(),
         config=config,
         argv=argv,
-        env=merge_env(of_image.env, config.env),
+        env=command.merge_env(of_image.env, config.env),
         workdir=workdir,
         user=config.user if config.user is not None else of_image.user,
         hostname=hostname,
@@ -76,14 +80,6 @@ def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None
 
 def _random_name(parts: Parts) -> str:
     return names.random_name(lambda name: records.name_taken(parts.database, name))
-
-
-def merge_env(base: tuple[str, ...], added: tuple[str, ...]) -> tuple[str, ...]:
-    """The variables of `base` with those of `added` over them, each name once, in order of appearance."""
-    merged: dict[str, str] = {}
-    for item in (*base, *added):
-        merged[item.partition("=")[0]] = item
-    return tuple(merged.values())
 
 
 def check(parts: Parts, container: Container) -> None:
@@ -104,6 +100,12 @@ def check(parts: Parts, container: Container) -> None:
     for limit in config.ulimits:
         if limit.name not in RLIMITS:
             raise UsageError(f"invalid ulimit type: {limit.name}", hint="known are " + ", ".join(RLIMITS))
+    log = config.log
+    if log.driver != "none" and (log.max_size_bytes < MIN_LOG_BYTES or not 1 <= log.max_files <= MAX_LOG_FILES):
+        raise UsageError(
+            f"a log cannot be kept in {log.max_files} files of {log.max_size_bytes} bytes",
+            hint=f"it needs 1 to {MAX_LOG_FILES} files of at least {MIN_LOG_BYTES} bytes",
+        )
     parts.cgroups.validate(config.resources)
     # Unknown names fail here rather than at every start.
     driver = parts.driver(container.driver)

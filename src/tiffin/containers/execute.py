@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from tiffin.containers import create, start
+from tiffin.containers.command import merge_env, words
+from tiffin.containers.confine import confinement
 from tiffin.errors import ConflictError, LaunchError, UsageError
 from tiffin.model.container import Container, ContainerState
 from tiffin.runtime import native, signals, spec, users
@@ -99,6 +100,7 @@ def execute(
     detach: bool,
 ) -> ExecSession:
     """Start `command` in the container. ConflictError when it does not run; LaunchError's kinds as at a start."""
+    command = words(command)
     if not command or not command[0]:
         raise UsageError("no command specified to execute")
     if workdir is not None and not workdir.startswith("/"):
@@ -136,7 +138,7 @@ def describe(
     names = list(capabilities.names_of(mask))
     held = names if identity.uid == 0 or privileged else []
     security = options.parse_security_opts(config.security_opts)
-    merged = create.merge_env(container.env, tuple(env))
+    merged = merge_env(container.env, tuple(env))
     process: dict[str, Any] = {
         "terminal": tty,
         "user": {"uid": identity.uid, "gid": identity.gid, "additionalGids": list(identity.groups)},
@@ -174,16 +176,16 @@ def _plan(
 ) -> Plan:
     security = options.parse_security_opts(container.config.security_opts)
     labels = lsm.labels(security, container.id, privileged=container.config.privileged or privileged)
-    confinement = start.confinement(parts, container, security, labels, process, init=False)
+    confined = confinement(parts, container, security, labels, process, init=False)
     if privileged:
-        confinement = confinement.replace(seccomp=None)
+        confined = confined.replace(seccomp=None)
     return compile_exec(
         process,
         pid=state.pid,
         start_ticks=state.pid_start_ticks,
         kinds=[entry["type"] for entry in spec.namespaces(container)],
         cgroup=parts.cgroups.joining(container.id),
-        confinement=confinement,
+        confinement=confined,
         tty_size=tty_size,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tiffin.containers.logs import rfc3339
-from tiffin.model.container import Container, ContainerInfo, ContainerState
+from tiffin.model.container import Container, ContainerInfo, ContainerState, Mount
 from tiffin.runtime import signals
 from tiffin.runtime.security import masks, options
 
@@ -22,7 +22,7 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
     directory = parts.paths.container(container.id)
     run_dir = parts.paths.container_run(container.id)
     driver = parts.driver(container.driver)
-    names = parts.images.get(container.image_id).names if not parts.is_host(container.image_id) else ("host",)
+    image = parts.images.get("host" if parts.is_host(container.image_id) else container.image_id)
     return {
         "Id": container.id,
         "Created": rfc3339(container.created_ns),
@@ -45,9 +45,9 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "HostConfig": _host_config(container),
         "GraphDriver": {"Name": container.driver, "Data": {"UpperDir": driver.upper(container.id) or ""}},
         "Mounts": _mounts(container),
-        "Config": _config(container),
-        "NetworkSettings": {"Networks": {container.config.network: {}}, "Ports": {}, "IPAddress": "", "MacAddress": ""},
-        "Tiffin": {"ImageNames": list(names), "MonitorPid": state.monitor_pid},
+        "Config": _config(container, image.config.entrypoint),
+        "NetworkSettings": {"Ports": {}, **_addresses(), "Networks": {container.config.network: _endpoint()}},
+        "Tiffin": {"ImageNames": list(image.names), "MonitorPid": state.monitor_pid},
     }
 
 
@@ -67,8 +67,22 @@ def _state(state: ContainerState) -> dict[str, Any]:
     }
 
 
-def _config(container: Container) -> dict[str, Any]:
+def _addresses() -> dict[str, Any]:
+    """What a network gives, all of it empty: neither none nor host gives anything."""
+    return {
+        "EndpointID": "", "Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPAddress": "",
+        "IPPrefixLen": 0, "IPv6Gateway": "", "MacAddress": "",
+    }  # fmt: skip
+
+
+def _endpoint() -> dict[str, Any]:
+    return {"IPAMConfig": None, "Links": None, "Aliases": None, "NetworkID": "", "DNSNames": None, **_addresses()}
+
+
+def _config(container: Container, of_image: tuple[str, ...]) -> dict[str, Any]:
     config = container.config
+    # As Docker shows them: what runs, merged from user and image.
+    entrypoint = of_image if config.entrypoint is None else config.entrypoint
     return {
         "Hostname": container.hostname,
         "Domainname": config.domainname or "",
@@ -80,11 +94,11 @@ def _config(container: Container) -> dict[str, Any]:
         "OpenStdin": config.interactive,
         "StdinOnce": config.interactive,
         "Env": list(container.env),
-        "Cmd": list(config.command) or None,
+        "Cmd": list(container.argv[len(entrypoint) :]) or None,
         "Image": container.image_name,
         "Volumes": None,
         "WorkingDir": container.workdir,
-        "Entrypoint": None if config.entrypoint is None else list(config.entrypoint),
+        "Entrypoint": list(entrypoint) or None,
         "OnBuild": None,
         "Labels": dict(container.labels),
         "StopSignal": signals.name(container.stop_signal),
@@ -142,8 +156,11 @@ def _host_config(container: Container) -> dict[str, Any]:
     }
 
 
-def _bind(mount: Any) -> str:
-    return f"{mount.source}:{mount.target}" + (":ro" if mount.readonly else "")
+def _bind(mount: Mount) -> str:
+    options = ["ro"] if mount.readonly else []
+    if mount.propagation != "rprivate":
+        options.append(mount.propagation)
+    return ":".join([mount.source, mount.target, *([",".join(options)] if options else [])])
 
 
 def _mounts(container: Container) -> list[dict[str, Any]]:

@@ -77,24 +77,35 @@ def _raw_lines(
     parts: Parts, container: Container, follow: bool, tail: int | None, until_ns: int | None
 ) -> Iterator[bytes]:
     path = f"{parts.paths.container(container.id)}/output.log"
-    files = _open_all(path, container.config.log.max_files)
+    count = container.config.log.max_files
+    files = _open_all(path, count)
     try:
+        # What is written from here on is for followers only: a fast writer would never let anybody else finish.
+        end = files[-1].seek(0, os.SEEK_END) if files else 0
+        if files:
+            files[-1].seek(0)
         if tail is not None:
-            _seek_tail(files, tail)
-        while len(files) > (1 if follow else 0):
+            _seek_tail(files, tail, end)
+        while len(files) > 1:
             yield from _complete(files[0])
             files.pop(0).close()
-        if files:
+        if files and follow:
             yield from _follow(parts, container, path, files, until_ns)
+        elif files:
+            yield from _complete(files[0], end)
     finally:
         for file in files:
             file.close()
 
 
 def _open_all(path: str, count: int) -> list[BinaryIO]:
-    """Open files, oldest first. A rotation between two opens may show one file twice: each inode is taken once."""
+    """Open files, oldest first.
+
+    They are opened from the newest on: a rotation in between shows one file twice, which its inode tells, where the
+    other order would miss one.
+    """
     found: dict[int, BinaryIO] = {}
-    for number in range(count, -1, -1):
+    for number in range(count + 1):
         try:
             file = open(f"{path}.{number}" if number else path, "rb")  # noqa: SIM115 - the caller closes it
         except FileNotFoundError:
@@ -104,13 +115,17 @@ def _open_all(path: str, count: int) -> list[BinaryIO]:
             file.close()
         else:
             found[inode] = file
-    return list(found.values())
+    return list(reversed(found.values()))
 
 
-def _complete(file: BinaryIO) -> Iterator[bytes]:
+def _complete(file: BinaryIO, end: int | None = None) -> Iterator[bytes]:
+    """The whole lines from here on, those that end after `end` left out."""
+    at = file.tell()
     for line in file:
-        if line.endswith(b"\n"):
-            yield line
+        at += len(line)
+        if not line.endswith(b"\n") or (end is not None and at > end):
+            return
+        yield line
 
 
 def _follow(
@@ -121,18 +136,32 @@ def _follow(
     while True:
         ended = status.read_state(parts.paths, container.id).status != "running"
         rotated = _rotated(path, files[0])
+        if os.fstat(files[0].fileno()).st_size < files[0].tell():
+            files[0].seek(0)  # the only file there may be, begun anew
+            half = b""
         while chunk := files[0].readline():
             half += chunk
             if half.endswith(b"\n"):
                 yield half
                 half = b""
         if rotated:
-            files.append(open(path, "rb"))  # noqa: SIM115 - the caller closes what is in `files`
+            files.append(_next_file(path, container.config.log.max_files, files[0]))
             files.pop(0).close()
         elif ended or (until_ns is not None and time.time_ns() > until_ns):
             return
         else:
             time.sleep(POLL_S)
+
+
+def _next_file(path: str, count: int, file: BinaryIO) -> BinaryIO:
+    """The file that came after `file`; the oldest that is left if that one is gone, too."""
+    inode = os.fstat(file.fileno()).st_ino
+    files = _open_all(path, count)
+    inodes = [os.fstat(candidate.fileno()).st_ino for candidate in files]
+    chosen = files.pop(inodes.index(inode) + 1 if inode in inodes else 0)
+    for other in files:
+        other.close()
+    return chosen
 
 
 def _rotated(path: str, file: BinaryIO) -> bool:
@@ -142,11 +171,14 @@ def _rotated(path: str, file: BinaryIO) -> bool:
         return False
 
 
-def _seek_tail(files: list[BinaryIO], tail: int) -> None:
-    """Position the files so that `tail` complete lines remain; drop those that are not needed."""
+def _seek_tail(files: list[BinaryIO], tail: int, end: int | None = None) -> None:
+    """Position the files so that `tail` complete lines remain; drop those that are not needed.
+
+    What the last file has got after `end` does not count.
+    """
     left = tail
     for index in range(len(files) - 1, -1, -1):
-        found, offset = _last_lines(files[index], left)
+        found, offset = _last_lines(files[index], left, end if index == len(files) - 1 else None)
         files[index].seek(offset)
         left -= found
         if left <= 0:
@@ -155,17 +187,19 @@ def _seek_tail(files: list[BinaryIO], tail: int) -> None:
             return
 
 
-def _last_lines(file: BinaryIO, count: int) -> tuple[int, int]:
+def _last_lines(file: BinaryIO, count: int, end: int | None = None) -> tuple[int, int]:
     """How many of the last `count` output lines are in the file, and where they begin. Pieces of one count as one."""
-    end = file.seek(0, os.SEEK_END)
+    if end is None:
+        end = file.seek(0, os.SEEK_END)
     data = b""
     at = end
     while at > 0:
-        size = min(BLOCK_BYTES, at)
+        size = min(max(BLOCK_BYTES, len(data)), at)  # twice as much each time, since all of it is split again
         at -= size
         file.seek(at)
         data = file.read(size) + data
-        lines = data.splitlines(keepends=True)
+        *whole, half = data.split(b"\n")  # splitlines() would take a carriage return for an end, too
+        lines = [line + b"\n" for line in whole] + ([half] if half else [])
         usable = lines if at == 0 else lines[1:]
         full = sum(1 for line in usable if _is_full(line))
         if full > count or at == 0:

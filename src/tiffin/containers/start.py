@@ -6,23 +6,21 @@ import os
 import sys
 
 from tiffin.containers import files
+from tiffin.containers.confine import confinement
 from tiffin.errors import ConflictError, NotFoundError, TiffinError, os_error
 from tiffin.model.container import Container, Device
 from tiffin.runtime import native, spec, users
-from tiffin.runtime.compile import DEFAULT_DEVICES, Confinement, Monitor, compile_launch
-from tiffin.runtime.security import capabilities, devices, lsm, options, seccomp
+from tiffin.runtime.compile import DEFAULT_DEVICES, Monitor, compile_launch
+from tiffin.runtime.security import capabilities, devices, lsm, options
 from tiffin.state import containers as records
 from tiffin.state import status
 from tiffin.state.locks import ContainerLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from tiffin.parts import Parts
     from tiffin.runtime.attach import Attachment
     from tiffin.runtime.ops import Plan
-    from tiffin.runtime.security.options import SecurityOptions
 
 # Terminals and shared memory of the host are not devices to hand on, and the container has its own.
 NEVER_SHOWN = ("/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/ptmx")
@@ -77,7 +75,7 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
         os.makedirs(run_dir, mode=0o700, exist_ok=True)
         os.makedirs(rootfs, mode=0o755, exist_ok=True)
         for mount in config.mounts:
-            if mount.type == "bind" and mount.create_source:
+            if mount.type == "bind" and mount.create_source and not os.path.exists(mount.source):
                 os.makedirs(mount.source, exist_ok=True)
     except OSError as error:
         raise os_error(error, f"cannot prepare container {container.name!r}") from error
@@ -149,27 +147,6 @@ def host_facts(parts: Parts, container: Container, labels: lsm.Labels) -> spec.H
         bounding=parts.bounding,
         cgroup_mounts=parts.cgroups.mounts(private=config.cgroupns == "private", read_only=not config.privileged),
         labels=labels,
-    )
-
-
-def confinement(
-    parts: Parts,
-    container: Container,
-    security: SecurityOptions,
-    labels: lsm.Labels,
-    process: dict[str, Any],
-    *,
-    init: bool,
-) -> Confinement:
-    """The compiled seccomp filter of a process, its labels, and whether an init stands before it."""
-    profile = security.seccomp
-    if profile is None and container.config.privileged:
-        profile = "unconfined"
-    mask = capabilities.mask_of(process["capabilities"]["bounding"])
-    return Confinement(
-        seccomp=seccomp.load_filter(profile, mask, parts.paths.cache),
-        labels=labels,
-        init=init,
     )
 
 

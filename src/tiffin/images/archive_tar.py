@@ -33,7 +33,7 @@ class ArchiveWriter:
 
     def finish(self) -> None:
         """The end of the archive."""
-        self._out.write(bytes(1024))
+        _write_all(self._out, bytes(1024))
 
     def _directory(self, name: str) -> None:
         if name in self._directories:
@@ -47,7 +47,7 @@ class ArchiveWriter:
     def _header(self, name: str, kind: bytes, mode: int, size: int) -> None:
         info = tarfile.TarInfo(name)
         info.type, info.mode, info.size = kind, mode, size
-        self._out.write(info.tobuf(tarfile.GNU_FORMAT))  # GNU's base-256 size for layers of 8 GiB and more
+        _write_all(self._out, info.tobuf(tarfile.GNU_FORMAT))  # GNU's base-256 size for layers of 8 GiB and more
 
 
 class _Member:
@@ -64,11 +64,19 @@ class _Member:
         if kind is None:
             if self._left:
                 raise AssertionError(f"{self._name} was announced with {self._size} bytes, {self._left} are missing")
-            self._out.write(bytes(-self._size % 512))
+            _write_all(self._out, bytes(-self._size % 512))
 
     def write(self, data: bytes) -> int:
         self._left -= len(data)
         if self._left < 0:
             raise AssertionError(f"{self._name} was announced with {self._size} bytes and has more")
-        self._out.write(data)
+        _write_all(self._out, data)
         return len(data)
+
+
+def _write_all(out: Writable, data: bytes) -> None:
+    """A stream without a buffer may take less than it was given: a pipe, or a disk that is nearly full."""
+    taken = out.write(data)
+    while isinstance(taken, int) and taken < len(data):
+        data = data[taken:]
+        taken = out.write(data)

@@ -19,6 +19,7 @@ _NOT_IN_ONBUILD = ("ONBUILD", "FROM", "MAINTAINER")
 def apply_changes(config: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """`config` (an image config's `config` object) with the instructions carried out, in order. Raises UsageError."""
     changed = json.loads(json.dumps(config))
+    command_said = False
     for change in changes:
         instruction, _, rest = change.strip().partition(" ")
         rest = rest.strip()
@@ -29,6 +30,9 @@ def apply_changes(config: dict[str, Any], changes: Sequence[str]) -> dict[str, A
         if not rest:
             raise UsageError(f"--change {name} needs an argument")
         _INSTRUCTIONS[name](changed, rest)
+        command_said = command_said or name == "CMD"
+        if name == "ENTRYPOINT" and not command_said:
+            changed.pop("Cmd", None)  # as Docker: a command of the base is no argument for a new entry point
     return changed  # type: ignore[no-any-return]
 
 
@@ -58,7 +62,6 @@ def _cmd(config: dict[str, Any], rest: str) -> None:
 
 def _entrypoint(config: dict[str, Any], rest: str) -> None:
     config["Entrypoint"] = _command("ENTRYPOINT", rest)
-    config.pop("Cmd", None)  # as Docker: a command of the base is no argument for a new entry point
 
 
 def _env(config: dict[str, Any], rest: str) -> None:

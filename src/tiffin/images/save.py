@@ -290,16 +290,24 @@ def _unnamed_file(directory: str) -> IO[bytes]:
 def _save_file(
     store: ImageStore, chosen: dict[str, tuple[Image, list[str]]], path: str, format: str, compression: str
 ) -> None:
-    unfinished = f"{path}.{os.getpid()}.unfinished"
     try:
-        with open(unfinished, "xb", buffering=0) as file:
-            _write(chosen, _Tar(store, file), format, compression)
-        os.rename(unfinished, path)
+        if os.path.exists(path) and not os.path.isfile(path):
+            # A device, a FIFO, or /dev/stdout: written to, since a rename would put a file in its place.
+            with open(path, "wb") as file:
+                _write(chosen, _Tar(store, file), format, compression)
+            return
+        target = os.path.realpath(path)  # what a symbolic link leads to is replaced, not the link
+        unfinished = f"{target}.{os.getpid()}.unfinished"
+        try:
+            with open(unfinished, "xb", buffering=0) as file:
+                _write(chosen, _Tar(store, file), format, compression)
+            os.rename(unfinished, target)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(unfinished)
     except OSError as error:
+        error.filename = None  # the name of the unfinished file tells the user nothing
         raise os_error(error, f"cannot write the archive {path!r}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(unfinished)
 
 
 def _save_directory(

@@ -22,7 +22,8 @@ def resolve(user: str, extra_groups: tuple[str, ...], passwd: bytes | None, grou
 
     A number without an entry is taken as it is, with group 0 and home "/". UsageError for an unknown name.
     """
-    wanted, _, wanted_group = (user or "0").partition(":")
+    wanted, _, wanted_group = user.partition(":")
+    wanted = wanted or "0"
     users = _fields(passwd, 7)
     groups = _fields(group, 4)
     number = _number(wanted, "user")

@@ -29,7 +29,7 @@ class Database:
     def __init__(self, path: str) -> None:
         self.path = path
         self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
+        self._all: list[tuple[threading.Thread, sqlite3.Connection]] = []
         self._lock = threading.Lock()  # guards _all
 
     def _connection(self) -> sqlite3.Connection:
@@ -38,14 +38,31 @@ class Database:
             connection = self._open()
             self._local.connection = connection
             with self._lock:
-                self._all.append(connection)
+                self._close_unused()
+                self._all.append((threading.current_thread(), connection))
         return connection
+
+    def _close_unused(self) -> None:
+        """Close the connections of threads that have ended, each of which holds descriptors."""
+        living = []
+        for thread, connection in self._all:
+            if thread.is_alive():
+                living.append((thread, connection))
+            else:
+                connection.close()
+        self._all = living
 
     def _open(self) -> sqlite3.Connection:
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o711, exist_ok=True)
         except OSError as error:
             raise os_error(error, "cannot make the store") from error
+        # SQLite would make it readable for everybody, with the environments of all containers in it. mknod(2) opens
+        # nothing: to close a descriptor of the file would drop the locks that other threads hold (fcntl(2)).
+        try:
+            os.mknod(self.path, 0o600)
+        except OSError:
+            pass  # it is there, or SQLite will say what is wrong
         try:
             connection = sqlite3.connect(
                 self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
@@ -137,7 +154,7 @@ class Database:
     def close(self) -> None:
         """Close the connections of all threads."""
         with self._lock:
-            for connection in self._all:
+            for _, connection in self._all:
                 connection.close()
             self._all.clear()
         self._local = threading.local()

@@ -8,8 +8,9 @@ from tiffin.model.record import Record
 from tiffin.state import containers as records
 from tiffin.state import images as image_records
 from tiffin.state import status
-from tiffin.storage.collect import Garbage, collect, disk_usage, find_garbage
+from tiffin.storage.collect import Garbage, collect, find_garbage
 from tiffin.storage.lock import store_lock
+from tiffin.storage.removal import tree_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,14 +52,10 @@ def plan(parts: Parts, *, containers: bool, images: bool, all_images: bool) -> P
     unused = tuple(_unused(parts, all_images, {container.id for container in ended})) if images else ()
     with store_lock(parts.paths, exclusive=True):
         garbage = _garbage(parts) if images else Garbage()
-    size = garbage.size_bytes
+        # What these images share among each other goes with them, so it is looked for as if they were gone.
+        size = _garbage(parts, gone=unused).size_bytes if unused else garbage.size_bytes
     for container in ended:
         size += parts.driver(container.driver).usage(container.id)[0]
-    if unused:
-        every = {image.id: image.layers for image in image_records.all_images(parts.database)}
-        usage = disk_usage(parts.paths, parts.objects, parts.layers, every)
-        going = {image.id for image in unused}
-        size += sum(entry.unique_bytes for entry in usage.images if entry.image_id in going)
     return PrunePlan(containers=ended, images=unused, garbage=garbage, size_bytes=size)
 
 
@@ -74,7 +71,7 @@ def prune(parts: Parts, what: PrunePlan) -> Pruned:
             continue
         containers.append(container)
         freed += size
-    before = parts.objects.disk_usage()[1] + _layers_bytes(parts)
+    before = _image_bytes(parts)
     images = []
     for image in what.images:
         try:
@@ -85,7 +82,7 @@ def prune(parts: Parts, what: PrunePlan) -> Pruned:
     if what.images or what.garbage != Garbage():
         with store_lock(parts.paths, exclusive=True):
             collect(parts.paths, parts.objects, parts.layers, _garbage(parts))
-    freed += before - parts.objects.disk_usage()[1] - _layers_bytes(parts)
+    freed += before - _image_bytes(parts)
     return Pruned(containers=tuple(containers), images=tuple(images), size_bytes=max(0, freed))
 
 
@@ -108,8 +105,9 @@ def _unused(parts: Parts, everything: bool, going: set[str]) -> list[Image]:
     ]
 
 
-def _garbage(parts: Parts) -> Garbage:
-    images = image_records.all_images(parts.database)
+def _garbage(parts: Parts, gone: tuple[Image, ...] = ()) -> Garbage:
+    leaving = {image.id for image in gone}
+    images = [image for image in image_records.all_images(parts.database) if image.id not in leaving]
     return find_garbage(
         parts.paths,
         parts.objects,
@@ -120,5 +118,6 @@ def _garbage(parts: Parts) -> Garbage:
     )
 
 
-def _layers_bytes(parts: Parts) -> int:
-    return sum(parts.layers.size_on_disk(diff_id) for diff_id in parts.layers)
+def _image_bytes(parts: Parts) -> int:
+    layers = sum(parts.layers.size_on_disk(diff_id) for diff_id in parts.layers)
+    return parts.objects.disk_usage()[1] + layers + tree_usage(parts.paths.images)[0]

@@ -38,6 +38,16 @@ def disk_usage(parts: Parts) -> dict[str, Any]:
         usage = collect.disk_usage(
             parts.paths, parts.objects, parts.layers, {image.id: image.layers for image in images}
         )
+        # Not the sum of what each unused image has alone: what they share among each other goes with them, too.
+        active = [image for image in images if image.id in used]
+        freed = collect.find_garbage(
+            parts.paths,
+            parts.objects,
+            parts.layers,
+            known_layers={diff_id for image in active for diff_id in image.layers},
+            known_images={image.id for image in active},
+            known_containers=records.ids(parts.database),
+        )
     per_image = {entry.image_id: entry for entry in usage.images}
     rows = [
         {
@@ -55,9 +65,9 @@ def disk_usage(parts: Parts) -> dict[str, Any]:
     return {
         "Images": {
             "TotalCount": len(images),
-            "Active": sum(1 for image in images if image.id in used),
+            "Active": len(active),
             "Size": usage.objects_bytes + usage.layers_bytes + usage.prepared_bytes,
-            "Reclaimable": sum(per_image[image.id].unique_bytes for image in images if image.id not in used),
+            "Reclaimable": freed.size_bytes,
         },
         "Containers": {
             "TotalCount": len(containers),

@@ -1,0 +1,35 @@
+"""How a process is confined beyond its namespaces: the same for a container's first process and for later ones."""
+
+from __future__ import annotations
+
+from tiffin.runtime.compile import Confinement
+from tiffin.runtime.security import capabilities, lsm, seccomp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tiffin.model.container import Container
+    from tiffin.parts import Parts
+    from tiffin.runtime.security.options import SecurityOptions
+
+
+def confinement(
+    parts: Parts,
+    container: Container,
+    security: SecurityOptions,
+    labels: lsm.Labels,
+    process: dict[str, Any],
+    *,
+    init: bool,
+) -> Confinement:
+    """The compiled seccomp filter of a process, its labels, and whether an init stands before it."""
+    profile = security.seccomp
+    if profile is None and container.config.privileged:
+        profile = "unconfined"
+    mask = capabilities.mask_of(process["capabilities"]["bounding"])
+    return Confinement(
+        seccomp=seccomp.load_filter(profile, mask, parts.paths.cache),
+        labels=labels,
+        init=init,
+    )
