@@ -89,6 +89,17 @@ def test_relative_sources_start_at_the_working_directory(tmp_path: Path, monkeyp
     assert config("-v", ".:/b").mounts[0].source == str(tmp_path)
 
 
+def test_a_relative_source_when_the_working_directory_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UsageError) as caught:
+        config_from(parse(RUN, ["-v", ".:/src", "image"]))
+    assert caught.value.message == (
+        'invalid argument ".:/src" for "-v, --volume": \'.\' is below the current directory, which was removed'
+    )
+
+
 def test_environment_order_and_the_hosts_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROM_HOST", "h")
     monkeypatch.delenv("NOT_THERE", raising=False)

@@ -194,7 +194,6 @@ def test_the_global_options_are_refused_after_the_verb(capsys: pytest.CaptureFix
     ],
 )
 def test_closed_descriptors(closed: str, words: str, code: int, shown: str) -> None:
-    done = subprocess.run(
-        ["sh", "-c", f'exec "$0" -m tiffin {words} {closed}', sys.executable], capture_output=True, text=True, check=False
-    )
+    script = f'exec "$0" -m tiffin {words} {closed}'
+    done = subprocess.run(["sh", "-c", script, sys.executable], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", shown)

@@ -13,7 +13,9 @@ from tiffin.state.db import Database
 def test_only_its_owner_reads_it(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "store" / "state.db"))
     with database.transaction():
-        database.execute("INSERT INTO containers (id, name, image_id, created_ns, record) VALUES ('a', 'b', 'c', 1, '{}')")
+        database.execute(
+            "INSERT INTO containers (id, name, image_id, created_ns, record) VALUES ('a', 'b', 'c', 1, '{}')"
+        )
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "store").iterdir()}
     database.close()
     assert modes == {"state.db": 0o600, "state.db-wal": 0o600, "state.db-shm": 0o600}

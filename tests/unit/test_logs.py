@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 from pathlib import Path
-import itertools
 
 import pytest
 

@@ -19,10 +19,10 @@ DISK_BYTES = 2 << 30
 BUSYBOX = Path("/bin/busybox")
 # overlay and loop are what containers need; erofs proves that having it does not suffice for the composefs driver.
 MODULES = ("virtio_pci", "virtio_blk", "overlay", "loop", "erofs")
-TOOLS = ("/usr/bin/true", "/usr/bin/unshare")  # of the host, where busybox has another of that name, or none
+TOOLS = ("/bin/sh", "/usr/bin/true", "/usr/bin/unshare")  # the host's own rather than busybox's
 PACKAGES = (
     "_pytest", "pytest", "pluggy", "pluggy-*.dist-info", "iniconfig", "packaging", "pygments", "py.py", "isal",
-    "zstandard", "pytest_timeout.py", "pytest_timeout-*.dist-info",
+    "zstandard", "pytest_timeout.py", "pytest_timeout-*.dist-info", "xdist", "pytest_xdist-*.dist-info", "execnet",
 )  # fmt: skip
 OF_PROJECT = ("src/tiffin", "tests/conftest.py", "tests/launcher_fixtures.py", "tests/harness", "tests/integration")
 LEFT_OUT = ("site-packages", "test", "idlelib", "tkinter", "ensurepip", "lib2to3", "turtledemo", "pydoc_data",
@@ -41,7 +41,7 @@ exec /busybox switch_root /root /init
 # Pure cgroup v2, with every process in the root as a boot leaves it. The shell stays as PID 1 and reaps.
 INIT = """\
 #!/bin/busybox sh
-export PATH=/usr/bin:/bin HOME=/root CI=true PYTHONPATH=/project/src:/packages PYTHONDONTWRITEBYTECODE=1
+export PATH=/usr/bin:/bin HOME=/root CI=true
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mkdir -p /dev/pts /dev/shm
@@ -67,6 +67,10 @@ def make_disk(disk: Path, stage: Path, arguments: Iterable[str]) -> None:
     copy(standard, stage)
     for tool in (python, str(BUSYBOX), *TOOLS, "/etc/passwd", "/etc/group", "/etc/os-release"):
         copy(tool, stage)
+    # As an editable install does it: also for processes that are started with an empty environment.
+    installed = stage / standard.lstrip("/") / "site-packages" / "guest.pth"
+    installed.parent.mkdir()
+    installed.write_text("/packages\n/project/src\n")
     for pattern in PACKAGES:
         for found in site.glob(pattern):
             copy(str(found), stage, f"/packages/{found.name}")

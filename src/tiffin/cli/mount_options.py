@@ -38,7 +38,7 @@ def volume(text: str) -> Mount:
     _check_target(target)
     readonly, propagation = _volume_options(parts[2] if len(parts) == 3 else "")
     return Mount(
-        type="bind", source=os.path.abspath(source), target=target, readonly=readonly, propagation=propagation,
+        type="bind", source=_absolute(source), target=target, readonly=readonly, propagation=propagation,
         create_source=True,
     )  # fmt: skip
 
@@ -112,7 +112,7 @@ def _bind(fields: dict[str, str], target: str, readonly: bool) -> Mount:
     elif mode not in ("", "enabled"):
         raise ValueError(f"unknown bind-recursive '{mode}'")
     return Mount(
-        type="bind", source=os.path.abspath(source), target=target, readonly=readonly, propagation=propagation,
+        type="bind", source=_absolute(source), target=target, readonly=readonly, propagation=propagation,
         recursive=recursive,
     )  # fmt: skip
 
@@ -146,6 +146,13 @@ def tmpfs(text: str) -> Mount:
         type="tmpfs", target=target, readonly="ro" in options,
         tmpfs_options=tuple(word for word in options if word not in ("ro", "rw")),
     )  # fmt: skip
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise ValueError(f"'{path}' is below the current directory, which was removed") from None
 
 
 def _check_target(target: str) -> None:

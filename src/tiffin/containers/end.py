@@ -122,6 +122,15 @@ def remove(parts: Parts, container: Container, *, force: bool) -> None:
         _send(state, signals.SIGKILL)
         if not wait_end(parts, container, KILL_WAIT_S):
             raise HostError(f"container {container.name!r} did not end {KILL_WAIT_S:.0f} s after SIGKILL")
+        try:
+            _remove_ended(parts, container)
+        except NotFoundError:
+            return  # whoever was to remove it after its end was faster
+    else:
+        _remove_ended(parts, container)
+
+
+def _remove_ended(parts: Parts, container: Container) -> None:
     with ContainerLock(parts.paths, container.id):
         if status.read_state(parts.paths, container.id).status == "running":
             raise ConflictError(f"container {container.name!r} was started again meanwhile")

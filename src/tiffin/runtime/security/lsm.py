@@ -101,12 +101,12 @@ def load_default_profile(root: str = "") -> bool:
 
     HostError with the parser's own words when it refuses.
     """
-    import shutil
-    import subprocess
-
-    parser = shutil.which("apparmor_parser", path=f"{root}/sbin:{root}/usr/sbin:{root}/usr/bin")
+    places = (f"{root}/{directory}/apparmor_parser" for directory in ("sbin", "usr/sbin", "usr/bin"))
+    parser = next((place for place in places if os.access(place, os.X_OK)), None)
     if parser is None:
         return False
+    import subprocess
+
     done = subprocess.run([parser, "-Kr"], input=default_profile_text(), capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines()
