@@ -79,11 +79,12 @@ static int join_namespaces(const struct spawn *spawn, struct failure *failure)
     return spawn->enter_flags ? enter_process(spawn, failure) : 0;
 }
 
-/* clone3, or clone on kernels without it, where the child then writes itself into the cgroup. */
+/* clone3, or clone on kernels without it, where the child then writes itself into the cgroup. Linux 5.3 to 5.6 have
+   clone3, but find the request longer than they know when it names a cgroup. */
 static pid_t clone_child(uint64_t flags, int cgroup, struct child *child)
 {
     pid_t pid = sys_clone3(flags, flags & CLONE_PARENT ? 0 : SIGCHLD, cgroup);
-    if (pid >= 0 || !call_is_missing())
+    if (pid >= 0 || !(call_is_missing() || (cgroup >= 0 && errno == E2BIG)))
         return pid;
     if (cgroup >= 0) {
         child->cgroup_procs = openat(cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);

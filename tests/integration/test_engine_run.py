@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -21,6 +22,7 @@ from tiffin.errors import (
 )
 from tiffin.model.container import ContainerConfig, Device, Mount, Ulimit
 from tiffin.model.resources import Resources
+from tiffin.runtime.security import capabilities
 
 
 def sh(engine: tiffin.Engine, image: str, script: str, **options: object) -> str:
@@ -134,12 +136,54 @@ def test_a_container_cannot_use_the_hosts_disk(engine: tiffin.Engine, busybox: s
     assert result.exit_code != 0 and "Operation not permitted" in result.stderr
 
 
+def said_to_be_missing() -> contextlib.AbstractContextManager[object]:
+    """Expects the warning about capabilities that this host cannot give, or none where it has all."""
+    missing = capabilities.names_of(capabilities.ALL & ~capabilities.host_bounding())
+    if not missing:
+        return contextlib.nullcontext()
+    return pytest.warns(RuntimeWarning, match=f"this host cannot give the capabilities {', '.join(missing)}$")
+
+
 def test_privileged(engine: tiffin.Engine, busybox: str) -> None:
-    with pytest.warns(RuntimeWarning, match="this host cannot give the capabilities CAP_SYS_RESOURCE"):
-        engine.run(busybox, ["true"], privileged=True)
-    with pytest.warns(RuntimeWarning):
-        out = sh(engine, busybox, "mkdir -p /m; mount -t tmpfs x /m && echo mounted; ls /dev/loop0", privileged=True)
-    assert out == "mounted\n/dev/loop0\n"
+    script = "mkdir -p /m; mount -t tmpfs x /m && echo mounted; ls /dev/loop0; grep CapEff /proc/self/status"
+    with said_to_be_missing():
+        out = sh(engine, busybox, script, privileged=True)
+    given = capabilities.ALL & capabilities.host_bounding()
+    assert out == f"mounted\n/dev/loop0\nCapEff:\t{given:016x}\n"
+
+
+def test_its_own_cgroups_are_the_roots_of_what_it_sees(engine: tiffin.Engine, busybox: str) -> None:
+    script = "cd /sys/fs/cgroup; [ -e cgroup.procs ] || cd pids; head -n1 cgroup.procs; mkdir x && rmdir x && echo made"
+    result = engine.run(busybox, ["sh", "-c", script])
+    assert (result.stdout, result.stderr) == ("1\n", "mkdir: can't create directory 'x': Read-only file system\n")
+    with said_to_be_missing():
+        assert sh(engine, busybox, script, privileged=True) == "1\nmade\n"
+    container = engine.create(ContainerConfig(image=busybox, command=("cat", "/proc/self/cgroup"), cgroupns="host"))
+    engine.start(container.id)
+    engine.wait(container.id)
+    assert any(line.data.endswith(f"/{container.id}\n".encode()) for line in engine.logs(container.id))
+
+
+def test_a_container_that_divides_its_cgroup(engine: tiffin.Engine, busybox: str) -> None:
+    """As an init system does it: on v2 no process may stay in a cgroup that distributes, so exec must not go there."""
+    script = """
+        cd /sys/fs/cgroup; [ -e cgroup.procs ] || cd pids
+        mkdir mine other; echo 1 > mine/cgroup.procs
+        [ ! -e cgroup.controllers ] || echo +pids > cgroup.subtree_control
+        touch /ready; exec sleep 60
+    """
+    with said_to_be_missing():
+        engine.create(
+            ContainerConfig(
+                image=busybox, name="web", command=("sh", "-c", script), privileged=True, cgroupns="private"
+            )
+        )
+        engine.start("web")
+    wait_for(lambda: engine.exec_run("web", ["test", "-e", "/ready"]).exit_code == 0)
+    cgroups = engine.exec_run("web", ["cat", "/proc/self/cgroup"]).stdout.split()
+    expected = "0::/mine" if engine.info()["CgroupVersion"] == "2" else ":pids:/"
+    assert any(line.endswith(expected) for line in cgroups)
+    engine.remove("web", force=True)  # with the cgroups that it has made, or the leak check at the end fails
 
 
 def test_descriptors_do_not_leak(engine: tiffin.Engine, busybox: str) -> None:
@@ -229,8 +273,12 @@ def test_out_of_memory_is_told(engine: tiffin.Engine, busybox: str) -> None:
 
 def test_ulimits(engine: tiffin.Engine, busybox: str) -> None:
     assert sh(engine, busybox, "ulimit -n", ulimits=(Ulimit(name="nofile", soft=77, hard=99),)) == "77\n"
+    large = (Ulimit(name="memlock", soft=1 << 40, hard=1 << 40),)
+    if capabilities.host_bounding() >> capabilities.BITS["SYS_RESOURCE"] & 1:
+        assert sh(engine, busybox, "ulimit -l", ulimits=large) == f"{1 << 30}\n"
+        return
     with pytest.raises(LaunchError) as caught:
-        engine.run(busybox, ["true"], ulimits=(Ulimit(name="memlock", soft=1 << 40, hard=1 << 40),))
+        engine.run(busybox, ["true"], ulimits=large)
     assert str(caught.value) == (
         "cannot set ulimit memlock to 1099511627776:1099511627776: Operation not permitted"
         " (raising a hard limit needs CAP_SYS_RESOURCE)"
@@ -334,8 +382,10 @@ def test_exec(engine: tiffin.Engine, busybox: str) -> None:
     assert (result.exit_code, result.stdout) == (4, "in\n1 2\nalice\n/tmp\n")
     status = engine.exec_run("web", ["cat", "/proc/self/status"]).stdout
     assert "CapEff:\t00000000a80425fb" in status and "Seccomp:\t2" in status
-    cgroup = engine.exec_run("web", ["cat", "/proc/self/cgroup"]).stdout
-    assert all(line.rsplit(":", 1)[1] == "/" for line in cgroup.splitlines() if "memory" in line or "pids" in line)
+    cgroups = engine.exec_run("web", ["cat", "/proc/self/cgroup"]).stdout.split()
+    # Pure cgroup v2 has but one line, which names no controller.
+    limiting = [line for line in cgroups if ":memory:" in line or ":pids:" in line] or cgroups
+    assert limiting and all(line.endswith(":/") for line in limiting)
     with pytest.raises(CommandNotFound):
         engine.exec_run("web", ["nosuch"])
     with engine.exec("web", ["sleep", "60"]) as session:

@@ -54,6 +54,7 @@ def test_bootstrap(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
     assert config["history"] == [
         {"created": "2023-11-14T22:13:20Z", "created_by": "mmdebstrap --variant=minbase --include=hello bookworm"}
     ]
+
     def text(path: str) -> str:
         return (store.driver.image_file(image.id, path) or b"").decode()
 
@@ -121,7 +122,5 @@ def test_refused(store: ImageStore, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HostError) as missing:
         bootstrap(store, "debian:bookworm")
-    assert str(missing.value) == (
-        "bootstrap needs mmdebstrap, which is not installed (apt-get install mmdebstrap)"
-    )
+    assert str(missing.value) == ("bootstrap needs mmdebstrap, which is not installed (apt-get install mmdebstrap)")
     assert missing.value.exit_code == 125

@@ -107,9 +107,7 @@ def podman() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("format", ["docker-archive", "oci-archive"])
-def test_podman_both_ways(
-    store: ImageStore, image: Image, tmp_path: Path, podman: list[str], format: str
-) -> None:
+def test_podman_both_ways(store: ImageStore, image: Image, tmp_path: Path, podman: list[str], format: str) -> None:
     saved, back = str(tmp_path / "saved"), str(tmp_path / "back")
     save(store, ["demo:1"], saved, format=format)
     _run(*podman, "load", "-q", "-i", saved)

@@ -159,9 +159,7 @@ def test_an_images_own_overlay_attributes_steer_nothing(store: Store) -> None:
 
 def test_names_of_every_kind(store: Store) -> None:
     raw = [b"\xff\xfe", "naïve".encode(), b"n" * 255, b"a b\tc\nd", b"-rf", b"\\", b"d/" * 100 + b"end"]
-    tar = b"".join(
-        record(b"x", _pax_path(name), kind=b"x") + record(b"short", name[:10], kind=b"0") for name in raw
-    )
+    tar = b"".join(record(b"x", _pax_path(name), kind=b"x") + record(b"short", name[:10], kind=b"0") for name in raw)
     shown = store.mounted(store.image(tar + END), seen)
     assert {path for path in shown if stat.S_ISREG(shown[path].mode)} == set(raw)
 
@@ -351,11 +349,14 @@ def test_attributes_that_the_driver_cannot_keep(store: Store) -> None:
     tar = TarMaker().file("f", xattrs={"com.example.odd": "x"}).done()
     with pytest.raises((InvalidImageError, StoreError)) as caught:
         store.image(tar)
-    assert str(caught.value) == {
-        "composefs": "the file 'f' has the extended attribute 'com.example.odd', which EROFS cannot keep",
-        "overlay": "the store's file system cannot keep the extended attribute 'com.example.odd' of 'f': "
-        "Operation not supported",
-    }[store.driver.name]
+    assert (
+        str(caught.value)
+        == {
+            "composefs": "the file 'f' has the extended attribute 'com.example.odd', which EROFS cannot keep",
+            "overlay": "the store's file system cannot keep the extended attribute 'com.example.odd' of 'f': "
+            "Operation not supported",
+        }[store.driver.name]
+    )
     assert list(store.layers)  # harmless: prune takes it
     assert os.listdir(store.paths.temporary) == []
 
@@ -544,5 +545,3 @@ def test_a_driver_by_name(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     for name in ("composefs", "overlay", "host"):
         assert driver_named(name, store.paths, store.objects, store.layers).name == name
-
-

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -36,3 +38,44 @@ def test_threads_that_ended_leave_nothing_open(tmp_path: Path) -> None:
         thread.join()
     database.close()
     assert max(numbers) <= min(numbers) + 3
+
+
+HAMMER = """
+import os, sys
+from tiffin.state.db import Database
+for number in range(25):
+    database = Database(sys.argv[1])
+    with database.transaction():
+        name = f"{os.getpid()}-{number}"
+        database.execute("INSERT INTO containers (id, name, image_id, created_ns, record) VALUES (?, ?, '', 1, '')",
+                         (name, name))
+    database.close()  # the last one to close folds the log back: openers must bear with that
+"""
+
+
+def test_many_processes_open_create_and_close_at_once(tmp_path: Path) -> None:
+    path = str(tmp_path / "state.db")
+    processes = [subprocess.Popen([sys.executable, "-c", HAMMER, path], stderr=subprocess.PIPE) for _ in range(8)]
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, b"")
+    database = Database(path)
+    assert database.row("SELECT count(*) FROM containers") == (200,)
+    assert database.check() == []
+    database.close()
+
+
+def test_many_threads_create_at_once(tmp_path: Path) -> None:
+    def count(database: Database, found: list[object]) -> None:
+        found.append(database.row("SELECT count(*) FROM images"))
+
+    for attempt in range(10):
+        database = Database(str(tmp_path / str(attempt) / "state.db"))
+        found: list[object] = []
+        threads = [threading.Thread(target=count, args=(database, found)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        database.close()
+        assert found == [(0,)] * 8

@@ -183,8 +183,10 @@ def test_verified() -> None:
         (b"hello!", "blob is larger than the 5 bytes that were declared"),
         (
             b"hallo",
-            ("blob does not match its digest: its content is "
-            "sha256:d3751d33f9cd5049c4af2b462735457e4d3baf130bcbb87f389e349fbaeb20b9"),
+            (
+                "blob does not match its digest: its content is "
+                "sha256:d3751d33f9cd5049c4af2b462735457e4d3baf130bcbb87f389e349fbaeb20b9"
+            ),
         ),
     ):
         with pytest.raises(InvalidImageError) as caught:

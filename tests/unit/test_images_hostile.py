@@ -232,9 +232,7 @@ def test_manifest_that_points_outside(store: ImageStore, source: Callable[[bytes
     manifest = json.loads(files["manifest.json"])  # type: ignore[arg-type]
     manifest[0][field] = path if field == "Config" else [path]
     files["manifest.json"] = to_json(manifest)
-    _refused(
-        store, source(tar_of(files)), f"manifest.json names {path!r}, which is not a path inside the archive"
-    )
+    _refused(store, source(tar_of(files)), f"manifest.json names {path!r}, which is not a path inside the archive")
 
 
 def test_member_that_points_outside(store: ImageStore, source: Callable[[bytes], Any]) -> None:
@@ -293,8 +291,10 @@ def test_bad_descriptor(store: ImageStore, spoil: dict[str, Any], message: str) 
         ('[{"Config": "missing.json"}]', "config 'missing.json' is missing from the archive"),
         (
             '[{"Config": "c.json", "RepoTags": ["A"], "Layers": []}]',
-            ("the archive gives the image a bad name: "
-            "invalid reference format: repository name 'A' must be lowercase: 'A'"),
+            (
+                "the archive gives the image a bad name: "
+                "invalid reference format: repository name 'A' must be lowercase: 'A'"
+            ),
         ),
         (
             '[{"Config": "c.json", "RepoTags": ["host:latest"], "Layers": []}]',

@@ -140,8 +140,10 @@ def test_layer_of_8_gib_and_more_has_a_header() -> None:
             ["host"],
             {},
             NotSupportedError,
-            ("the image 'host' cannot be saved: it has no layers, it is the host itself "
-            "(`tar -C / --one-file-system -c . | tiffin import - NAME` makes an image of the host)"),
+            (
+                "the image 'host' cannot be saved: it has no layers, it is the host itself "
+                "(`tar -C / --one-file-system -c . | tiffin import - NAME` makes an image of the host)"
+            ),
         ),
         (
             ["demo:1"],

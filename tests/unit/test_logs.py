@@ -74,7 +74,7 @@ def test_every_file_is_opened_whatever_rotates_meanwhile(tmp_path: Path, monkeyp
         Path(f"{path}.{number}" if number else path).write_bytes(text)
 
     def rotating(name: str, mode: str) -> io.BufferedReader:
-        file = open(name, mode)
+        file = open(name, mode)  # noqa: SIM115 - closed below
         if name == f"{path}.1":
             os.rename(f"{path}.1", f"{path}.2")
             os.rename(path, f"{path}.1")

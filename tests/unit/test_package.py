@@ -78,9 +78,10 @@ def test_launcher_can_be_another(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_file_is_too_long() -> None:
-    sources = [*PROJECT.glob("src/**/*.py"), *PROJECT.glob("src/**/*.[ch]"), *PROJECT.glob("tests/**/*.py")]
-    too_long = {str(path.relative_to(PROJECT)): lines for path in sources if (lines := _lines(path)) > 500}
-    assert too_long == {}
+    sources = [*PROJECT.glob("src/**/*.py"), *PROJECT.glob("src/**/*.[ch]")]
+    tests = list(PROJECT.glob("tests/**/*.py"))  # a table of cases may be longer than code to be understood
+    for paths, limit in ((sources, 500), (tests, 700)):
+        assert {str(path): lines for path in paths if (lines := _lines(path)) > limit} == {}
 
 
 def _lines(path: Path) -> int:

@@ -41,9 +41,7 @@ def test_valid(text: str, name: str, tag: str, digest: str, domain: str) -> None
     assert str(reference) == text
 
 
-_PART = (
-    "the part {!r} of the repository name must be lower-case letters and digits, separated by '.', '_', '__' or '-'"
-)
+_PART = "the part {!r} of the repository name must be lower-case letters and digits, separated by '.', '_', '__' or '-'"
 _TAG = "the tag {!r} must be 1 to 128 letters, digits, '_', '.' or '-'"
 
 

@@ -342,9 +342,7 @@ def test_any_archive_of_pythons_comes_out_again(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(flips=st.lists(st.tuples(st.integers(0, 6000), st.integers(0, 255)), max_size=6), cut=st.integers(0, 7000))
-def test_a_mangled_archive_is_refused_or_reproduced(
-    layers: LayerStore, flips: list[tuple[int, int]], cut: int
-) -> None:
+def test_a_mangled_archive_is_refused_or_reproduced(layers: LayerStore, flips: list[tuple[int, int]], cut: int) -> None:
     maker = TarMaker(tarfile.PAX_FORMAT).directory("d").file("d/f", b"x" * 700, xattrs={"user.a": "1"})
     data = bytearray(maker.symlink("l", "t" * 150).hardlink("h", "d/f").device("c", "c", 1, 3).done())
     for at, value in flips:

@@ -57,8 +57,12 @@ if TYPE_CHECKING:
             UsageError and HostError as `validate`, HostError with file and value when the kernel refuses.
             """
 
-        def joining(self, container_id: str) -> CgroupPlan:
-            """What one more process does to enter the container's cgroups. HostError when they are gone."""
+        def joining(self, container_id: str, first_pid: int | None = None) -> CgroupPlan:
+            """What one more process does to enter the container's cgroups. HostError when they are gone.
+
+            `first_pid` is the container's first process, which one more process joins where it has made cgroups of
+            its own and none may live in the container's (v2).
+            """
 
         def update(self, container_id: str, resources: Resources) -> None:
             """Change the limits that are not None, while the container runs. Errors as `create`."""

@@ -233,7 +233,7 @@ class V1Driver:
             procs_dir=f"{procs}/{container_id}",
         )
 
-    def joining(self, container_id: str) -> CgroupPlan:
+    def joining(self, container_id: str, first_pid: int | None = None) -> CgroupPlan:
         self._require(container_id)
         plan = self._plan(container_id)
         return CgroupPlan(tasks=plan.tasks, into=plan.into, procs_dir=plan.procs_dir)

@@ -206,10 +206,21 @@ class V2Driver:
                 ) from error
             raise
 
-    def joining(self, container_id: str) -> CgroupPlan:
+    def joining(self, container_id: str, first_pid: int | None = None) -> CgroupPlan:
         self._require(container_id)
-        directory = f"{self._base}/{container_id}"
-        return CgroupPlan(into=directory, procs_dir=directory)
+        directory = into = f"{self._base}/{container_id}"
+        # A container that manages cgroups itself has left the one it was given, which distributes from then on.
+        if first_pid is not None and files.read(f"{directory}/cgroup.subtree_control"):
+            into = self._below(directory, first_pid)
+        return CgroupPlan(into=into, procs_dir=directory)
+
+    def _below(self, directory: str, pid: int) -> str:
+        """The cgroup of a process if it is below `directory`, else `directory`."""
+        for line in (files.read(f"/proc/{pid}/cgroup") or "").splitlines():
+            path = self._root + line.removeprefix("0::")
+            if path.startswith(f"{directory}/"):
+                return path
+        return directory
 
     def remove(self, container_id: str) -> None:
         directory = f"{self._base}/{container_id}"

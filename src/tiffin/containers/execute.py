@@ -184,7 +184,7 @@ def _plan(
         pid=state.pid,
         start_ticks=state.pid_start_ticks,
         kinds=[entry["type"] for entry in spec.namespaces(container)],
-        cgroup=parts.cgroups.joining(container.id),
+        cgroup=parts.cgroups.joining(container.id, state.pid),
         confinement=confined,
         tty_size=tty_size,
     )

@@ -129,9 +129,7 @@ class FileArchive:
         if known := known_layer(store, blob.diff_id):
             return known
         raw = Counted(window, self._progress, self._read_bytes)
-        layer = ingest(
-            store, raw, blob.what, digest=blob.digest, size=window.size, diff_id=blob.diff_id, threaded=True
-        )
+        layer = ingest(store, raw, blob.what, digest=blob.digest, size=window.size, diff_id=blob.diff_id, threaded=True)
         self._read_bytes = raw.count
         return layer
 
@@ -171,9 +169,7 @@ class DirectoryArchive:
             if known := known_layer(store, blob.diff_id):
                 return known
             raw = Counted(file, self._progress, self._read_bytes)
-            layer = ingest(
-                store, raw, blob.what, digest=blob.digest, size=size, diff_id=blob.diff_id, threaded=True
-            )
+            layer = ingest(store, raw, blob.what, digest=blob.digest, size=size, diff_id=blob.diff_id, threaded=True)
             self._read_bytes = raw.count
             return layer
 

@@ -38,7 +38,7 @@ HEAD_BYTES = 262
 
 
 def detect(head: bytes) -> str:
-    """"gzip", "zstd", "bzip2" or "xz" by the first bytes, "" for anything else."""
+    """ "gzip", "zstd", "bzip2" or "xz" by the first bytes, "" for anything else."""
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name

@@ -119,9 +119,7 @@ def _names_of(store: ImageStore, reference: str) -> list[str]:
     return records.names_of_repository(store.database, parsed.name)
 
 
-def _write(
-    chosen: dict[str, tuple[Image, list[str]]], destination: Destination, format: str, compression: str
-) -> None:
+def _write(chosen: dict[str, tuple[Image, list[str]]], destination: Destination, format: str, compression: str) -> None:
     stored: dict[str, StoredLayer] = {}
     written: set[str] = set()
     index: list[dict[str, Any]] = []
@@ -310,9 +308,7 @@ def _save_file(
         raise os_error(error, f"cannot write the archive {path!r}") from error
 
 
-def _save_directory(
-    store: ImageStore, chosen: dict[str, tuple[Image, list[str]]], path: str, compression: str
-) -> None:
+def _save_directory(store: ImageStore, chosen: dict[str, tuple[Image, list[str]]], path: str, compression: str) -> None:
     from tiffin.storage.removal import remove_tree
 
     path = path.rstrip("/") or path

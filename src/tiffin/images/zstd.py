@@ -42,8 +42,10 @@ class ZstdReader:
 
     def __init__(self, raw: Readable) -> None:
         self._frames = _Frames(raw)
-        self._stream = _module().ZstdDecompressor().stream_reader(
-            self._frames, read_size=_READ, read_across_frames=True, closefd=False
+        self._stream = (
+            _module()
+            .ZstdDecompressor()
+            .stream_reader(self._frames, read_size=_READ, read_across_frames=True, closefd=False)
         )
 
     def read(self, size: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import threading
@@ -63,6 +64,7 @@ class Database:
             os.mknod(self.path, 0o600)
         except OSError:
             pass  # it is there, or SQLite will say what is wrong
+        connection = None
         try:
             connection = sqlite3.connect(
                 self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
@@ -81,20 +83,30 @@ class Database:
             # The command line leaves without closing: a short log is quickly read again by whoever comes next.
             connection.execute("PRAGMA wal_autocheckpoint=100")
             return connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreError) as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, StoreError):
+                raise
             raise self._explained(error) from error
 
-    @staticmethod
-    def _create(connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("BEGIN IMMEDIATE")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0:  # nobody else was faster
+    def _create(self, connection: sqlite3.Connection) -> None:
+        fd = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # One process and thread at a time: a switch to WAL does not wait for others, it fails.
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != 0:
+                return  # somebody else was faster
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("BEGIN IMMEDIATE")
             for statement in SCHEMA.split(";"):
                 if statement.strip():
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version={VERSION}")
-        connection.execute("COMMIT")
+            connection.execute("COMMIT")
+        finally:
+            os.close(fd)
 
     def _explained(self, error: sqlite3.Error) -> StoreError:
         name = getattr(error, "sqlite_errorname", "")

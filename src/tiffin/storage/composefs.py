@@ -116,9 +116,7 @@ class ComposefsDriver:
             xattrs=info.xattrs, directories=("lower",),
         )  # fmt: skip
 
-    def steps(
-        self, container_id: str, image_id: str, target: str, *, volatile: bool = False
-    ) -> tuple[MountStep, ...]:
+    def steps(self, container_id: str, image_id: str, target: str, *, volatile: bool = False) -> tuple[MountStep, ...]:
         metadata = self._metadata(image_id)
         _warm(metadata, image_id)
         base = self._paths.container(container_id)

@@ -72,9 +72,7 @@ class HostDriver:
         for path in self._covered():
             _hide(upper, path, 0)
 
-    def steps(
-        self, container_id: str, image_id: str, target: str, *, volatile: bool = False
-    ) -> tuple[MountStep, ...]:
+    def steps(self, container_id: str, image_id: str, target: str, *, volatile: bool = False) -> tuple[MountStep, ...]:
         if self._mode is None:
             known = recall(self._paths, self.name)
             if known is None:

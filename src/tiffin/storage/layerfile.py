@@ -85,9 +85,7 @@ class LayerWriter:
     def entry(self, entry: Entry) -> None:
         xattrs = b""
         if entry.xattrs:
-            xattrs = b"".join(
-                _XATTR.pack(len(name), len(value)) + name + value for name, value in entry.xattrs
-            )
+            xattrs = b"".join(_XATTR.pack(len(name), len(value)) + name + value for name, value in entry.xattrs)
         path, link = entry.path, entry.link
         self._fixed.append(
             _ENTRY.pack(

@@ -104,9 +104,7 @@ class OverlayDriver:
             xattrs=info.xattrs,
         )  # fmt: skip
 
-    def steps(
-        self, container_id: str, image_id: str, target: str, *, volatile: bool = False
-    ) -> tuple[MountStep, ...]:
+    def steps(self, container_id: str, image_id: str, target: str, *, volatile: bool = False) -> tuple[MountStep, ...]:
         if not self._images.ready(image_id):
             self._images.info(image_id)  # raises
         base = self._paths.container(container_id)
