@@ -88,5 +88,9 @@ int op_exec(struct child *child, const struct op *op)
         exec_in_path(name, arguments, environment);
     else
         errno = ENOENT;
-    return failed(child->failure, "exec", name);
+    int reason = errno;
+    /* "No such file" about a file that is there means what its first line or its ELF header names. */
+    bool interpreter = reason == ENOENT && strchr(name, '/') && access(name, F_OK) == 0;
+    errno = reason;
+    return failed(child->failure, interpreter ? "interpreter" : "exec", interpreter ? NULL : name);
 }

@@ -59,7 +59,7 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Close the database; containers run on."""
+        """Close the database; containers run on, and the engine is of no further use."""
         self._parts.close()
 
     @property

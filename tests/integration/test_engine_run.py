@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,7 +17,6 @@ from tiffin.errors import (
     CommandNotExecutable,
     CommandNotFound,
     ConflictError,
-    HostError,
     LaunchError,
     NotFoundError,
     UsageError,
@@ -498,5 +499,27 @@ def test_asyncio(engine: tiffin.Engine, busybox: str) -> None:
     asyncio.run(work())
 
 
-def test_without_root_it_says_so(engine: tiffin.Engine, busybox: str) -> None:
-    assert HostError.exit_code == 125  # run as another user is covered by the command line's tests
+def test_without_root_it_says_so(tmp_path: Path) -> None:
+    script = f"import tiffin; tiffin.Engine({str(tmp_path / 'root')!r}).run('host', ['true'])"
+    done = subprocess.run(
+        ["unshare", "--user", sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("(run as root)"), done.stderr
+
+
+def test_a_missing_interpreter_is_told(engine: tiffin.Engine, busybox: str, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    with pytest.raises(CommandNotFound) as caught:
+        engine.run(busybox, ["/script"], mounts=(Mount(type="bind", source=str(script), target="/script"),))
+    assert str(caught.value) == (
+        'exec: "/script": no such file or directory (the file is there, but the interpreter it names is not)'
+    )
+
+
+def test_a_closed_engine_is_of_no_use(engine: tiffin.Engine) -> None:
+    engine.close()
+    with pytest.raises(UsageError, match="this engine is closed"):
+        engine.images()

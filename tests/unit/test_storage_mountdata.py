@@ -6,6 +6,7 @@ import pytest
 
 from tiffin.errors import HostError
 from tiffin.storage.mountdata import overlay_data
+from tiffin.storage.writable import takes_volatile
 
 
 def test_options_in_order() -> None:
@@ -28,3 +29,12 @@ def test_the_kernel_takes_one_page() -> None:
         "the store's paths are too long to mount: 4096 bytes of options, the kernel takes 4095 "
         "(choose a shorter --root)"
     )
+
+
+@pytest.mark.parametrize(
+    ("release", "takes"),
+    [("4.19.0-27-amd64", False), ("5.9.16", False), ("5.10.0-cloud", True), ("5.10-rc1", True), ("6.1.0-9", True),
+     ("10.0", True), ("odd", False)],
+)  # fmt: skip
+def test_kernels_with_volatile_mounts(release: str, takes: bool) -> None:
+    assert takes_volatile(release) is takes

@@ -44,8 +44,35 @@ def test_explicit_group_drops_the_supplementary_ones() -> None:
     assert resolve("app:9", (), PASSWD, GROUP).gid == 9
 
 
-def test_a_name_that_looks_like_a_number_wins() -> None:
-    assert resolve("7", (), PASSWD, GROUP).uid == 77
+def test_a_number_is_never_a_name() -> None:
+    # Otherwise an image could make root of what the operator asked to be user 1000 (CVE-2016-3697).
+    passwd = b"root:x:0:0::/root:/bin/sh\n1000:x:0:0::/:/bin/sh\n"
+    group = b"root:x:0:\n1000:x:0:\n"
+    assert resolve("1000:1000", ("1000",), passwd, group) == Identity(uid=1000, gid=1000, groups=(1000,), home="/")
+    assert resolve("7", (), PASSWD, GROUP) == Identity(uid=7, gid=0, home="/")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "bad:x:²:0::/:/bin/sh",
+        "bad:x:٣:0::/:/bin/sh",
+        "bad:x:4294967295:0::/:/bin/sh",
+        "bad:x:0:4294967296::/:/bin/sh",
+        "bad:x:" + "9" * 5000 + ":0::/:/bin/sh",
+        "bad:x:-1:0::/:/bin/sh",
+        "bad:x:0:0::/\0:/bin/sh",
+    ],
+)
+def test_ids_that_cannot_be_are_no_entries(line: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve("bad", (), line.encode() + b"\n" + PASSWD, GROUP)
+    assert caught.value.message == "unable to find user bad: no matching entries in the image's /etc/passwd"
+
+
+def test_groups_that_cannot_be_are_skipped() -> None:
+    group = "short:x:9\none:x:²:app\ntwo:x:4294967296:app\nthree:x:33:app\n".encode()
+    assert resolve("app", (), PASSWD, group).groups == (33,)
 
 
 def test_extra_groups_once_each() -> None:

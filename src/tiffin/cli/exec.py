@@ -82,7 +82,10 @@ EXEC = Verb(
     ),
     interspersed=False,
     container_codes=True,
-    description="The exit code is the command's own; 126 means that it cannot be executed, 127 that it was not found.",
+    description=(
+        "The exit code is the command's own; 126 means that it cannot be executed, 127 that it was not found. "
+        "Detaching from a terminal hangs up on the command: use --detach for one that is to run on."
+    ),
     examples=(
         ("tiffin exec -it web sh", "a shell in a running container"),
         ("tiffin exec web cat /etc/hosts > hosts", "output into a file"),

@@ -70,12 +70,18 @@ def plan_file(descriptors: Descriptors, plan: Plan) -> int:
 def spawn(role: list[str], actions: list[tuple[int, int]]) -> int:
     """Start the launcher with the given descriptors (from, to); every other one is closed by close-on-exec."""
     path = launcher_path()
+    given = {target for _, target in actions}
+    # A caller may hold these numbers open for its children; the launcher would take them for the owner's connection.
+    unasked = [fd for fd in (OWNER_READ_FD, OWNER_WRITE_FD) if fd not in given]
     try:
         return os.posix_spawn(
             path,
             ["tiffin-launch", *role],
             {},
-            file_actions=[(os.POSIX_SPAWN_DUP2, source, target) for source, target in actions],
+            file_actions=[
+                *((os.POSIX_SPAWN_DUP2, source, target) for source, target in actions),
+                *((os.POSIX_SPAWN_CLOSE, fd) for fd in unasked),
+            ],
             setsigdef=RESET_SIGNALS,
             setsigmask=(),
         )

@@ -176,7 +176,7 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
         (files.hosts, "/etc/hosts"),
     ):
         if target not in users:
-            found.append(_mount(target, "bind", source, ["rbind", "rprivate"]))
+            found.append(_mount(target, "bind", source, ["rbind", "rprivate", *(["ro"] if config.read_only else [])]))
     found = [entry for entry in found if entry["destination"] not in users or entry["destination"] == "/proc"]
     for mount in sorted(config.mounts, key=lambda mount: mount.target.rstrip("/").count("/")):
         found.append(user_mount(mount))

@@ -20,24 +20,25 @@ class Identity(Record):
 def resolve(user: str, extra_groups: tuple[str, ...], passwd: bytes | None, group: bytes | None) -> Identity:
     """Resolve "name", "uid", "name:group", "uid:gid" (empty: root) as Docker does.
 
-    A number without an entry is taken as it is, with group 0 and home "/". UsageError for an unknown name.
+    A number is always an ID, never a name that looks like one, or an image could make root of it (CVE-2016-3697).
+    Without an entry it is taken as it is, with group 0 and home "/". UsageError for an unknown name.
     """
     wanted, _, wanted_group = user.partition(":")
     wanted = wanted or "0"
-    users = _fields(passwd, 7)
-    groups = _fields(group, 4)
+    users = [entry for entry in _entries(passwd) if len(entry) >= 6 and _id(entry[2]) >= 0 and _id(entry[3]) >= 0]
+    groups = [entry for entry in _entries(group) if len(entry) >= 3 and _id(entry[2]) >= 0]
     number = _number(wanted, "user")
     entry = _find(users, wanted, number)
     if entry is None and number is None:
         raise UsageError(f"unable to find user {wanted}: no matching entries in the image's /etc/passwd")
     name = entry[0] if entry else ""
-    uid = int(entry[2]) if entry else number or 0
-    gid = int(entry[3]) if entry else 0
+    uid = _id(entry[2]) if entry else number or 0
+    gid = _id(entry[3]) if entry else 0
     supplementary: list[int] = []
     if wanted_group:
         gid = _group(wanted_group, groups)
     elif name:
-        supplementary = [int(line[2]) for line in groups if name in line[3].split(",") and line[2].isdigit()]
+        supplementary = [_id(line[2]) for line in groups if len(line) > 3 and name in line[3].split(",")]
     for extra in extra_groups:
         number = _group(extra, groups)
         if number not in supplementary:
@@ -45,36 +46,39 @@ def resolve(user: str, extra_groups: tuple[str, ...], passwd: bytes | None, grou
     return Identity(uid=uid, gid=gid, groups=tuple(supplementary), home=(entry[5] if entry else "") or "/")
 
 
-def _fields(text: bytes | None, count: int) -> list[list[str]]:
+def _entries(text: bytes | None) -> list[list[str]]:
+    """The lines of a file that whoever is inside may have written, as fields."""
     lines = (text or b"").decode("utf-8", "surrogateescape").split("\n")
-    entries = [line.strip().split(":") for line in lines if line and not line.startswith("#")]
-    return [entry for entry in entries if len(entry) >= count - 1]
+    return [line.strip().split(":") for line in lines if line and not line.startswith("#") and "\0" not in line]
 
 
 def _find(entries: list[list[str]], wanted: str, number: int | None) -> list[str] | None:
-    by_name = next((entry for entry in entries if entry[0] == wanted and _usable(entry)), None)
-    if by_name is not None or number is None:
-        return by_name
-    return next((entry for entry in entries if entry[2] == wanted and _usable(entry)), None)
+    if number is None:
+        return next((entry for entry in entries if entry[0] == wanted), None)
+    return next((entry for entry in entries if _id(entry[2]) == number), None)
 
 
-def _usable(entry: list[str]) -> bool:
-    return entry[2].isdigit() and (len(entry) < 4 or entry[3].isdigit() or len(entry) == 4)
+def _id(text: str) -> int:
+    """A user or group ID in decimal; -1 when it is none."""
+    if not text.isascii() or not text.isdigit() or len(text) > 20:
+        return -1
+    number = int(text)
+    return number if number <= MAX_ID else -1
 
 
 def _number(text: str, what: str) -> int | None:
     if not text.isascii() or not text.isdigit():
         return None
-    if int(text) > MAX_ID:
+    if (number := _id(text)) < 0:
         raise UsageError(f"{what} ID {text} is out of range (0 to {MAX_ID})")
-    return int(text)
+    return number
 
 
 def _group(wanted: str, groups: list[list[str]]) -> int:
     number = _number(wanted, "group")
-    entry = _find(groups, wanted, number)
-    if entry is not None:
-        return int(entry[2])
-    if number is None:
+    if number is not None:
+        return number
+    entry = _find(groups, wanted, None)
+    if entry is None:
         raise UsageError(f"unable to find group {wanted}: no matching entries in the image's /etc/group")
-    return number
+    return _id(entry[2])

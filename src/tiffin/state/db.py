@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 
-from tiffin.errors import StoreError, os_error
+from tiffin.errors import StoreError, UsageError, os_error
 from tiffin.state.schema import SCHEMA, VERSION
 
 TYPE_CHECKING = False
@@ -31,11 +31,14 @@ class Database:
         self.path = path
         self._local = threading.local()
         self._all: list[tuple[threading.Thread, sqlite3.Connection]] = []
-        self._lock = threading.Lock()  # guards _all
+        self._lock = threading.Lock()  # guards _all and _closed
+        self._closed = False
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
+            if self._closed:
+                raise UsageError("this engine is closed")
             connection = self._open()
             self._local.connection = connection
             with self._lock:
@@ -166,6 +169,7 @@ class Database:
     def close(self) -> None:
         """Close the connections of all threads."""
         with self._lock:
+            self._closed = True
             for _, connection in self._all:
                 connection.close()
             self._all.clear()

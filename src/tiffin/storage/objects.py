@@ -322,6 +322,8 @@ def make_directory(path: str) -> None:
         return
     except FileNotFoundError:
         make_directory(os.path.dirname(path))
-        make_directory(path)
-        return
+        try:
+            os.mkdir(path, 0o711)
+        except FileExistsError:
+            return
     os.chmod(path, 0o711)

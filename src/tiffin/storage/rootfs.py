@@ -120,7 +120,8 @@ def choose_driver(
             remember(paths, "", name, reason)
             return driver, reason
         problems.append(f"{name} cannot work here: {problem}")
-    raise HostError("no storage driver works on this host: " + "; ".join(problems))
+    hint = "run as root" if any("Operation not permitted" in problem for problem in problems) else None
+    raise HostError("no storage driver works on this host: " + "; ".join(problems), hint=hint)
 
 
 def _boot() -> str:

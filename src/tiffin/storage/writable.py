@@ -59,11 +59,17 @@ def create_writable(
         raise os_error(error, f"cannot make the writable layer of container {container_id}") from error
 
 
+def takes_volatile(release: str) -> bool:
+    """Whether overlay of the kernel with that release (uname(2)) has "volatile": since Linux 5.10."""
+    version = [int(part) for part in release.replace("-", ".").split(".")[:2] if part.isdigit()]
+    return version >= [5, 10]
+
+
 def sync_options(base: str, volatile: bool) -> tuple[str, ...]:
     """Overlay's options for a container that nobody will look at again: without `volatile` the end of each one would
     wait for a sync of the whole file system below (overlayfs.rst, "Volatile mount").
     """
-    if not volatile:
+    if not volatile or not takes_volatile(os.uname().release):
         return ()
     if os.path.isdir(f"{base}/work/work"):
         from tiffin.storage.removal import remove_tree

@@ -90,8 +90,7 @@ def _ended(parts: Parts) -> list[Container]:
     found = []
     for container, _ in records.all_containers(parts.database):
         state = status.read_state(parts.paths, container.id)
-        # A created one may be about to start; one that failed to start will not.
-        if state.status == "exited" or (state.status == "created" and state.error):
+        if state.status in ("exited", "created"):
             found.append(container)
     return found
 

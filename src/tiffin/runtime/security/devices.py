@@ -50,7 +50,6 @@ DEFAULT: tuple[DeviceRule, ...] = (
     DeviceRule(type="c", major=1, minor=8),  # random
     DeviceRule(type="c", major=1, minor=9),  # urandom
     DeviceRule(type="c", major=5, minor=0),  # tty
-    DeviceRule(type="c", major=5, minor=1),  # console
     DeviceRule(type="c", major=5, minor=2),  # ptmx
     DeviceRule(type="c", major=136),  # pts/*
     DeviceRule(type="c", major=10, minor=200),  # net/tun

@@ -120,6 +120,7 @@ def default_profile_text() -> str:
     return f"""\
 profile {DEFAULT_PROFILE} flags=(attach_disconnected,mediate_deleted) {{
   network,
+  deny network alg,
   capability,
   file,
   umount,
