@@ -222,6 +222,7 @@ class Engine:
         found = []
         for container, removing in records.all_containers(self._parts.database):
             state = status.read_state(self._parts.paths, container.id, removing=removing)
+            end.end_orphan(self._parts, container, state)
             if (all or state.status == "running") and not end.reap(self._parts, container, state):
                 found.append(ContainerInfo(container=container, state=state))
         return found

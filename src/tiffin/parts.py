@@ -7,7 +7,7 @@ import threading
 import time
 
 from tiffin.paths import paths_for
-from tiffin.state.db import Database
+from tiffin.state.db import Database, check_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,10 +59,11 @@ class Parts:
         """
         if self._closed_to_others:
             return
-        self._closed_to_others = True
         paths = self.paths
         try:
             os.makedirs(paths.root, mode=0o711, exist_ok=True)
+            check_owner(paths.root)
+            self._closed_to_others = True
             for directory in (paths.objects, paths.layers, paths.images, f"{paths.root}/containers"):
                 if not os.path.isdir(directory):
                     os.makedirs(directory, mode=0o700, exist_ok=True)

@@ -69,7 +69,7 @@ def test_a_full_disk(tmp_path: Path, sizes: list[int]) -> None:
         small = TarMaker().file("f", b"fits").done()
         diff_id = store.layers.ingest(io.BytesIO(small)).diff_id
         image = store.image(small)
-        assert check_store(store.objects, store.layers, store.driver, {image: [diff_id]}, contents=True) == []
+        assert check_store(store.objects, store.layers, [store.driver], {image: [diff_id]}, contents=True) == []
 
     on_small_disk(tmp_path / "disk", work)
 

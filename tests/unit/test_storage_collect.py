@@ -80,7 +80,7 @@ def test_what_is_known_stays(store: Store) -> None:
     )
     collect(store.paths, store.objects, store.layers, garbage)
     assert sorted(store.objects) == sorted([digest(A), digest(SHARED)])
-    assert check_store(store.objects, store.layers, store.driver, {one: [first]}, contents=True) == []
+    assert check_store(store.objects, store.layers, [store.driver], {one: [first]}, contents=True) == []
     assert store.driver.upper("known") is not None
     assert store.driver.upper("unknown") is None
     nothing = find_garbage(
@@ -123,7 +123,7 @@ def test_check_finds_every_kind_of_damage(store: Store) -> None:
     images = {one: [first], two: [second]}
 
     def problems(contents: bool = False) -> list[str]:
-        return check_store(store.objects, store.layers, store.driver, images, contents=contents)
+        return check_store(store.objects, store.layers, [store.driver], images, contents=contents)
 
     assert problems(contents=True) == []
     path = Path(store.objects.path(digest(A)))

@@ -1,4 +1,4 @@
-"""What the guest of run.py boots: a disk with this Python, the project and its tests, and an initramfs that mounts it."""
+"""What the guest of run.py boots: a disk with this Python, the project and its tests; an initramfs that mounts it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def make_disk(disk: Path, stage: Path, arguments: Iterable[str]) -> None:
     with disk.open("wb") as file:
         file.truncate(DISK_BYTES)
     # The journal and the checksums are for disks that outlive the guest.
-    command = ["mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", "-O", "^has_journal", "-d", stage, disk]
+    command = ["mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", "-O", "^has_journal", "-d", str(stage), str(disk)]
     subprocess.run(command, env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}, check=True)
     shutil.rmtree(stage)
 

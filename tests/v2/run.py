@@ -74,7 +74,7 @@ def boot(command: list[str]) -> int:
 
 
 def find_kernel() -> tuple[Path, Path]:
-    """A kernel and its modules: those that the environment names, or Debian's in the cache, fetched if it is not there."""
+    """A kernel and its modules: those that the environment names, or Debian's in the cache, fetched if not there."""
     if "KERNEL" in os.environ:
         return Path(os.environ["KERNEL"]), Path(os.environ.get("MODULES", os.devnull))
     if not (CACHE / "kernel").is_dir():

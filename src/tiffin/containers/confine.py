@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from tiffin.runtime.security.options import SecurityOptions
 
 
+def spared(path: str = "/proc/self/oom_score_adj") -> bool:
+    """Whether the kernel is asked to spare this process when memory runs out (proc_pid_oom_score_adj(5)).
+
+    Where it is not, the score is left as it is: to lower it takes a right that root may lack.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read(16).startswith(b"-")
+    except OSError:
+        return False
+
+
 def confinement(
     parts: Parts,
     container: Container,

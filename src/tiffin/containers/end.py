@@ -28,35 +28,21 @@ def kill(parts: Parts, container: Container, signal: int | str) -> None:
     """Send a signal to the first process. ConflictError when the container does not run."""
     number = signals.number(signal)
     state = status.read_state(parts.paths, container.id)
+    end_orphan(parts, container, state)
     if state.status != "running" or not _send(state, number):
         raise ConflictError(f"cannot kill container {container.name}: container {container.id[:12]} is not running")
 
 
 def _send(state: ContainerState, number: int) -> bool:
     """Signal the very process that the state names; False when it is gone."""
-    from signal import pidfd_send_signal
-
-    try:
-        fd = os.pidfd_open(state.pid)
-    except ProcessLookupError:
-        return False
-    try:
-        if status.start_ticks(state.pid) != state.pid_start_ticks:
-            return False
-        pidfd_send_signal(fd, number)
-    except ProcessLookupError:
-        return False
-    except PermissionError as error:
-        raise HostError(f"cannot signal process {state.pid}: {error.strerror}", hint="run as root") from error
-    finally:
-        os.close(fd)
-    return True
+    return status.send_signal(state.pid, state.pid_start_ticks, number)
 
 
 def stop(parts: Parts, container: Container, timeout_s: float | None, signal: int | str | None = None) -> None:
     """Send the stop signal; after `timeout_s` (-1: never; None: the container's own) send SIGKILL. Idle is fine."""
     state = status.read_state(parts.paths, container.id)
     if state.status != "running":
+        end_orphan(parts, container, state)
         return
     patience: float = container.stop_timeout_s if timeout_s is None else timeout_s
     _send(state, signals.number(signal) if signal else container.stop_signal)
@@ -150,6 +136,20 @@ def _remove_locked(parts: Parts, container: Container) -> None:
     except OSError as error:
         raise os_error(error, f"cannot remove container {container.name!r}") from error
     records.delete(parts.database, container.id)
+
+
+def end_orphan(parts: Parts, container: Container, state: ContainerState) -> None:
+    """End what is left of a container whose monitor was killed.
+
+    The kernel ends its first process with the monitor, unless that has asked not to be or has changed its user since
+    it began (PR_SET_PDEATHSIG, prctl(2)). HostError when it cannot be ended.
+    """
+    if state.status != "exited" or not state.error or not parts.cgroups.exists(container.id):
+        return
+    with ContainerLock(parts.paths, container.id):
+        now = status.read_state(parts.paths, container.id)
+        if now.status == "exited" and now.error:
+            parts.cgroups.remove(container.id)
 
 
 def cleanup(parts: Parts, reference: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tiffin.containers.command import merge_env, words
-from tiffin.containers.confine import confinement
+from tiffin.containers.confine import confinement, spared
 from tiffin.errors import ConflictError, LaunchError, UsageError
 from tiffin.model.container import Container, ContainerState
 from tiffin.runtime import native, signals, spec, users
@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 class ExecSession:
     """A process started by `exec`. Use as a context manager, or `close()` it; closing does not end the process."""
 
-    def __init__(self, pid: int, launcher_pid: int, reader: native.StatusReader, status_fd: int, master: int) -> None:
+    def __init__(
+        self, pid: int, start_ticks: int, launcher_pid: int, reader: native.StatusReader, status_fd: int, master: int
+    ) -> None:
         self.pid = pid
         """The process's ID on the host."""
         self.master = master
         """The terminal's master side, -1 without one."""
+        self._start_ticks = start_ticks
         self._launcher_pid = launcher_pid
         self._reader = reader
         self._status_fd = status_fd
@@ -58,10 +61,7 @@ class ExecSession:
 
     def signal(self, signal: int | str) -> None:
         """Send a signal to the process; ended already is fine."""
-        try:
-            os.kill(self.pid, signals.number(signal))
-        except ProcessLookupError:
-            pass
+        status.send_signal(self.pid, self._start_ticks, signals.number(signal))
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell the terminal its size."""
@@ -151,6 +151,8 @@ def describe(
             {"type": f"RLIMIT_{limit.name.upper()}", "soft": limit.soft, "hard": limit.hard} for limit in config.ulimits
         ],
     }
+    if spared():
+        process["oomScoreAdj"] = 0
     return process
 
 
@@ -216,7 +218,8 @@ def _spawn(plan: Plan, stdio: tuple[int | None, int | None, int | None], tty: bo
             if tty:
                 master, rest = _receive_terminal(status_read)
                 reader.feed(rest)
-            child = native.started_pid(reader.line(), plan)
+            words = reader.line()
+            child = native.started_pid(words, plan)
         except BaseException:
             if master >= 0:
                 os.close(master)
@@ -225,7 +228,7 @@ def _spawn(plan: Plan, stdio: tuple[int | None, int | None, int | None], tty: bo
         if detach:
             os.waitpid(pid, 0)
             pid = 0
-        return ExecSession(child, pid, reader, descriptors.release(status_read), master)
+        return ExecSession(child, int(words[2]), pid, reader, descriptors.release(status_read), master)
 
 
 def _receive_terminal(status_fd: int) -> tuple[int, bytes]:

@@ -6,7 +6,7 @@ import os
 import sys
 
 from tiffin.containers import files
-from tiffin.containers.confine import confinement
+from tiffin.containers.confine import confinement, spared
 from tiffin.errors import ConflictError, NotFoundError, TiffinError, os_error
 from tiffin.model.container import Container, Device
 from tiffin.runtime import native, spec, users
@@ -147,6 +147,7 @@ def host_facts(parts: Parts, container: Container, labels: lsm.Labels) -> spec.H
         bounding=parts.bounding,
         cgroup_mounts=parts.cgroups.mounts(private=config.cgroupns == "private", read_only=not config.privileged),
         labels=labels,
+        spared=spared(),
     )
 
 

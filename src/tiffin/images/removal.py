@@ -84,6 +84,8 @@ def _remove_files(store: ImageStore, image: Image, layers: list[str]) -> None:
     import fcntl
 
     from tiffin.storage.lock import store_lock
+    from tiffin.storage.prepared import PreparedImages
+    from tiffin.storage.rootfs import DRIVERS
 
     with store_lock(store.paths, exclusive=False) as lock:
         try:
@@ -91,7 +93,8 @@ def _remove_files(store: ImageStore, image: Image, layers: list[str]) -> None:
         except BlockingIOError:
             return
         if records.image_by_id(store.database, image.id) is None:
-            store.driver.remove_image(image.id)
+            for driver in DRIVERS:  # an earlier kernel may have had another one
+                PreparedImages(store.paths, driver).remove(image.id)
         gone = [diff_id for diff_id in layers if not records.layer_known(store.database, diff_id)]
         _remove_layers(store, gone)
 

@@ -272,7 +272,7 @@ def _process(plan: Plan, process: dict[str, Any], confinement: Confinement) -> N
             raise UsageError(f"unknown ulimit {name!r}", hint="known are " + ", ".join(RLIMITS))
         shown = f"ulimit {name} to {limit['soft']}:{limit['hard']}"
         plan.add("RLIMIT", RLIMITS[name], limit["soft"], limit["hard"], 0, doing=f"set {shown}")
-    if process.get("oomScoreAdj"):
+    if "oomScoreAdj" in process:
         plan.add("OOM_SCORE_ADJ", process["oomScoreAdj"] + 1000, doing="set the OOM score")
     plan.add("UMASK", 0o022)
     # Still as root: a missing working directory is made, as Docker does.

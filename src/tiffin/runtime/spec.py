@@ -31,6 +31,8 @@ class HostFacts(Record):
     bounding: int
     cgroup_mounts: tuple[tuple[str, str, str, tuple[str, ...]], ...] = ()
     labels: Labels = Labels()
+    spared: bool = False
+    """The kernel spares this process when memory runs out; what it starts would inherit that."""
 
 
 class Files(Record):
@@ -65,12 +67,13 @@ def build_spec(
         "cwd": container.workdir or "/",
         "capabilities": {"bounding": names, "effective": held, "permitted": held, "inheritable": [], "ambient": []},
         "noNewPrivileges": security.no_new_privileges,
-        "oomScoreAdj": 0,
         "rlimits": [
             {"type": f"RLIMIT_{limit.name.upper()}", "soft": limit.soft, "hard": limit.hard} for limit in config.ulimits
         ],
     }
     label_process(process, host.labels)
+    if host.spared:
+        process["oomScoreAdj"] = 0
     spec: dict[str, Any] = {
         "ociVersion": SPEC_VERSION,
         "process": process,

@@ -20,6 +20,27 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_S = 30.0
 
 
+def check_owner(root: str) -> None:
+    """Refuse a store that others can fill with what they like: what is recorded there is run as whoever uses it.
+
+    StoreError when the directory belongs to another user than this one and root, or when others can write to it.
+    """
+    try:
+        found = os.stat(root)
+    except OSError as error:
+        raise os_error(error, "cannot open the store") from error
+    if found.st_uid not in (0, os.geteuid()):
+        raise StoreError(
+            f"the store {root!r} belongs to user {found.st_uid}, who could have put anything into it",
+            hint="choose another directory with --root",
+        )
+    if found.st_mode & 0o022:
+        raise StoreError(
+            f"the store {root!r} can be written to by other users (mode {found.st_mode & 0o7777:o})",
+            hint="choose another directory with --root",
+        )
+
+
 class Database:
     """A connection per thread to `path`, made when first used.
 
@@ -61,6 +82,7 @@ class Database:
             os.makedirs(os.path.dirname(self.path), mode=0o711, exist_ok=True)
         except OSError as error:
             raise os_error(error, "cannot make the store") from error
+        check_owner(os.path.dirname(self.path))
         # SQLite would make it readable for everybody, with the environments of all containers in it. mknod(2) opens
         # nothing: to close a descriptor of the file would drop the locks that other threads hold (fcntl(2)).
         try:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 
-from tiffin.errors import os_error
+from tiffin.errors import HostError, os_error
 from tiffin.model.container import ContainerState
 
 TYPE_CHECKING = False
@@ -55,6 +55,27 @@ def start_ticks(pid: int) -> int:
 def alive(pid: int, ticks: int) -> bool:
     """Whether that very process is there, and not a later one with its number."""
     return pid > 0 and start_ticks(pid) == ticks
+
+
+def send_signal(pid: int, ticks: int, number: int) -> bool:
+    """Signal that very process, and not a later one with its number; False when it is gone. HostError, if not root."""
+    from signal import pidfd_send_signal
+
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if start_ticks(pid) != ticks:
+            return False
+        pidfd_send_signal(fd, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError as error:
+        raise HostError(f"cannot signal process {pid}: {error.strerror}", hint="run as root") from error
+    finally:
+        os.close(fd)
+    return True
 
 
 def write_starting(paths: Paths, container_id: str) -> None:

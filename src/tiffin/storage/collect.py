@@ -167,15 +167,16 @@ def disk_usage(
 def check_store(
     objects: ObjectStore,
     layers: LayerStore,
-    driver: RootfsDriver,
+    drivers: Sequence[RootfsDriver],
     images: Mapping[str, Sequence[str]],
     *,
     contents: bool = False,
 ) -> list[str]:
     """Problems, a sentence each; an empty list when all is well.
 
-    Every layer must be readable and its objects present with the right size, every image prepared. With `contents`
-    every layer is written out again against its digest, which reads every object.
+    Every layer must be readable and its objects present with the right size, every image prepared for one driver (a
+    start prepares it for another, after a change of kernel). With `contents` every layer is written out again against
+    its digest, which reads every object.
     """
     problems = []
     checked: set[str] = set()
@@ -184,9 +185,10 @@ def check_store(
             if diff_id not in checked:
                 checked.add(diff_id)
                 problems += _check_layer(objects, layers, diff_id, contents)
-        if not driver.image_ready(image_id):
-            problems.append(f"image {image_id} is not prepared for the storage driver {driver.name}")
-    return problems + driver.check()
+        if not any(driver.image_ready(image_id) for driver in drivers):
+            names = " or ".join(driver.name for driver in drivers)
+            problems.append(f"image {image_id} is not prepared for the storage driver {names}")
+    return problems + [problem for driver in drivers for problem in driver.check()]
 
 
 def _check_layer(objects: ObjectStore, layers: LayerStore, diff_id: str, contents: bool) -> list[str]:

@@ -7,6 +7,7 @@ from tiffin.state import containers as records
 from tiffin.state import images as image_records
 from tiffin.storage import collect
 from tiffin.storage.lock import store_lock
+from tiffin.storage.rootfs import DRIVERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def check(parts: Parts, *, contents: bool) -> list[str]:
             problems += collect.check_store(
                 parts.objects,
                 parts.layers,
-                parts.driver(None),
+                [parts.driver(name) for name in DRIVERS],
                 {image.id: image.layers for image in images},
                 contents=contents,
             )
