@@ -1,5 +1,6 @@
 #include "child.h"
 
+#include <linux/keyctl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -65,6 +66,10 @@ static int set_up(struct child *child)
         CHECK(child->failure, prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "prctl", "pdeathsig");
     reset_signals();
     CHECK(child->failure, setsid(), "setsid", NULL);
+    /* The caller's session keyring may hold keys, and no namespace hides it. A kernel without keyrings has none, and
+       a filter that is on us already will be on the program. */
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS && errno != EPERM)
+        return failed(child->failure, "keyctl", "a session keyring");
     for (int fd = 0; fd < 3; fd++)
         if (child->stdio[fd] >= 0)
             CHECK(child->failure, dup2(child->stdio[fd], fd), "dup2", "stdio");

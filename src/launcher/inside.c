@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "child.h"
+#include "path.h"
 
 int op_cgroup_tasks(struct child *child, const struct op *op)
 {
@@ -54,35 +55,15 @@ int op_umask(struct child *child, const struct op *op)
     return 0;
 }
 
-/* mkdir -p. The path is the container's own, and so is the root: there is nothing to escape to. */
-static int make_directories(const char *path)
-{
-    char part[PATH_MAX];
-    size_t size = strlen(path);
-    if (size >= sizeof part) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    for (size_t end = 1; end <= size; end++) {
-        if (path[end] != '/' && path[end] != 0)
-            continue;
-        memcpy(part, path, end);
-        part[end] = 0;
-        if (mkdir(part, 0755) < 0 && errno != EEXIST)
-            return -1;
-    }
-    return 0;
-}
-
 int op_chdir(struct child *child, const struct op *op)
 {
     const char *path = op->field[0].bytes;
-    int result = chdir(path);
-    if (result < 0 && errno == ENOENT && op->field[1].number) {
-        CHECK(child->failure, make_directories(path), "mkdir", path);
-        result = chdir(path);
-    }
-    CHECK(child->failure, result, "chdir", path);
+    AUTO_CLOSE int here = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    CHECK(child->failure, here, "open", "/");
+    /* No magic link of procfs is followed: with our rights it could lead to another process's files. */
+    AUTO_CLOSE int directory = op->field[1].number ? path_make(here, path, MADE_DIRECTORY) : path_open(here, path);
+    CHECK(child->failure, directory, "chdir", path);
+    CHECK(child->failure, fchdir(directory), "chdir", path);
     /* Through a leaked descriptor a path can lead out of the root; the kernel then says "(unreachable)". */
     char where[PATH_MAX];
     CHECK(child->failure, syscall(SYS_getcwd, where, sizeof where), "getcwd", path);

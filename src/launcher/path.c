@@ -207,6 +207,11 @@ int path_open(int root, const char *path)
     return path_open_as(root, path, O_PATH);
 }
 
+int path_open_plain(int root, const char *path)
+{
+    return open_plain(root, path + strspn(path, "/"), O_PATH | O_DIRECTORY | O_NOFOLLOW);
+}
+
 int path_make(int root, const char *path, enum made made)
 {
     int fd = sys_openat2(root, path, O_PATH, RESOLVE_IN_ROOT_ | RESOLVE_NO_MAGICLINKS_);

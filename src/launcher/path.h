@@ -15,6 +15,9 @@ enum made { MADE_DIRECTORY, MADE_FILE };
 /* As path_open, but makes what is missing: directories (0755) and, at the end, what is asked for. */
 int path_make(int root, const char *path, enum made made);
 
+/* An O_PATH descriptor of an existing directory that is reached without any symlink. -1 and errno. */
+int path_open_plain(int root, const char *path);
+
 /* The directory (made if missing) that holds the last component, and that component's name. */
 int path_parent(int root, const char *path, char name[NAME_MAX + 1]);
 

@@ -171,7 +171,7 @@ def test_a_container_that_divides_its_cgroup(engine: tiffin.Engine, busybox: str
         cd /sys/fs/cgroup; [ -e cgroup.procs ] || cd pids
         mkdir mine other; echo 1 > mine/cgroup.procs
         [ ! -e cgroup.controllers ] || echo +pids > cgroup.subtree_control
-        touch /ready; exec sleep 60
+        echo ready; exec sleep 60
     """
     with said_to_be_missing():
         engine.create(
@@ -180,7 +180,7 @@ def test_a_container_that_divides_its_cgroup(engine: tiffin.Engine, busybox: str
             )
         )
         engine.start("web")
-    wait_for(lambda: engine.exec_run("web", ["test", "-e", "/ready"]).exit_code == 0)
+    wait_for(lambda: [line.data for line in engine.logs("web")] == [b"ready\n"])
     cgroups = engine.exec_run("web", ["cat", "/proc/self/cgroup"]).stdout.split()
     expected = "0::/mine" if engine.info()["CgroupVersion"] == "2" else ":pids:/"
     assert any(line.endswith(expected) for line in cgroups)

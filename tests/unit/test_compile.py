@@ -188,3 +188,15 @@ def test_entering() -> None:
 
 def test_it_is_pure() -> None:
     assert bytes(plan_of()) == bytes(plan_of())
+
+
+def test_an_oom_score_of_zero_is_one() -> None:
+    process = {
+        "terminal": False, "user": {"uid": 0, "gid": 0, "additionalGids": []}, "args": ["sh"], "env": [], "cwd": "/",
+        "capabilities": {name: [] for name in ("bounding", "effective", "permitted", "inheritable", "ambient")},
+        "noNewPrivileges": False, "rlimits": [],
+    }  # fmt: skip
+    options: Any = {"pid": 5, "start_ticks": 6, "kinds": (), "cgroup": CgroupPlan(), "confinement": Confinement()}
+    assert "OOM_SCORE_ADJ" not in [name for name, _, _ in compile_exec(process, **options)]
+    plan = compile_exec({**process, "oomScoreAdj": 0}, **options)
+    assert [fields for name, fields, _ in plan if name == "OOM_SCORE_ADJ"] == [(1000,)]

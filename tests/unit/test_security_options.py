@@ -266,6 +266,16 @@ def test_apparmor(tmp_path: Path) -> None:
     assert str(caught.value) == "the AppArmor profile 'other' is not loaded (load it with `apparmor_parser -r FILE`)"
 
 
+def test_apparmor_denies_kernel_crypto_where_seccomp_cannot_look() -> None:
+    # 32-bit programs can ask for any socket through socketcall(2), whose arguments lie in memory.
+    assert "\n  deny network alg,\n" in lsm.default_profile_text()
+
+
+def test_the_hosts_console_is_no_devices_rule() -> None:
+    assert "c 5:1 rwm" not in devices.v1_lines(devices.DEFAULT)
+    assert {"c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm"} < set(devices.v1_lines(devices.DEFAULT))
+
+
 def test_apparmor_loads_the_default_profile(tmp_path: Path) -> None:
     root = fake_root(tmp_path, apparmor=True)
     assert lsm.labels(SecurityOptions(), ID, root=root) == lsm.Labels()

@@ -148,3 +148,23 @@ def test_user_mounts_come_last_and_by_depth() -> None:
 def test_shared_propagation_is_refused() -> None:
     with pytest.raises(NotSupportedError, match="propagation 'rshared' of /x is not supported yet"):
         spec.user_mount(Mount(type="bind", source="/a", target="/x", propagation="rshared"))
+
+
+def test_read_only_covers_the_generated_files() -> None:
+    generated = ("/etc/resolv.conf", "/etc/hostname", "/etc/hosts")
+    assert all("ro" in by_target(build(read_only=True))[target]["options"] for target in generated)
+    assert not any("ro" in by_target(build())[target]["options"] for target in generated)
+
+
+def test_the_callers_protection_from_oom_is_not_handed_on() -> None:
+    assert "oomScoreAdj" not in build()["process"]
+    made = container()
+    built = spec.build_spec(
+        made,
+        identity=Identity(uid=0, gid=0),
+        security=parse_security_opts(()),
+        host=spec.HostFacts(bounding=ALL, spared=True),
+        files=FILES,
+        rootfs="/c/rootfs",
+    )
+    assert built["process"]["oomScoreAdj"] == 0

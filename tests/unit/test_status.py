@@ -97,3 +97,13 @@ def test_a_launcher_killed_before_it_began(paths: Paths) -> None:
 def test_removing_shows_over_everything(paths: Paths) -> None:
     put(f"{paths.container(ID)}/exit", "exited 0 0 0 1 2\n")
     assert status.read_state(paths, ID, removing=True).status == "removing"
+
+
+def test_only_the_very_process_is_signalled() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        ticks = status.start_ticks(process.pid)
+        assert not status.send_signal(process.pid, ticks + 1, 9), "a later process with that number"
+        assert process.poll() is None
+        assert status.send_signal(process.pid, ticks, 9)
+        process.wait()
+        assert not status.send_signal(process.pid, ticks, 9)

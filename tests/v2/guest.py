@@ -46,8 +46,9 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
-for directory in /tmp /run /dev/shm; do mount -t tmpfs tmpfs $directory; done
+for directory in /run /dev/shm; do mount -t tmpfs tmpfs $directory; done
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t securityfs securityfs /sys/kernel/security
 ifconfig lo up
 cd /project
 {python} -m pytest -p no:cacheprovider {arguments}
@@ -56,13 +57,16 @@ poweroff -f
 """
 
 
-def make_disk(disk: Path, stage: Path, arguments: Iterable[str]) -> None:
-    """An ext4 file system whose /init runs pytest with `arguments`; `stage` is a directory to gather it in."""
+def make_disk(disk: Path, stage: Path, arguments: Iterable[str], more: dict[str, Path]) -> None:
+    """An ext4 file system whose /init runs pytest with `arguments`.
+
+    `stage` is a directory to gather it in, `more` further programs by their path in the guest.
+    """
     shutil.rmtree(stage, ignore_errors=True)
     python = os.path.realpath(sys.executable)
     standard = sysconfig.get_paths()["stdlib"]
     site = Path(sysconfig.get_paths()["purelib"])
-    for directory in ("dev", "etc", "packages", "proc", "root", "run", "sys", "tmp", "var/tmp"):
+    for directory in ("dev", "etc", "packages", "proc", "root", "run", "sys", "tmp", "var/lib", "var/tmp"):
         (stage / directory).mkdir(parents=True)
     copy(standard, stage)
     for tool in (python, str(BUSYBOX), *TOOLS, "/etc/passwd", "/etc/group", "/etc/os-release"):
@@ -71,6 +75,8 @@ def make_disk(disk: Path, stage: Path, arguments: Iterable[str]) -> None:
     installed = stage / standard.lstrip("/") / "site-packages" / "guest.pth"
     installed.parent.mkdir()
     installed.write_text("/packages\n/project/src\n")
+    for path, source in more.items():
+        copy(str(source), stage, path)
     for pattern in PACKAGES:
         for found in site.glob(pattern):
             copy(str(found), stage, f"/packages/{found.name}")

@@ -153,7 +153,9 @@ def end_orphan(parts: Parts, container: Container, state: ContainerState) -> Non
 
 
 def cleanup(parts: Parts, reference: str) -> None:
-    """After the end of a container: remove it if it was to be removed. Gone already is fine."""
+    """After the end of a container: remove it if it was to be removed. Gone already is fine, the whole store too."""
+    if not os.path.exists(parts.paths.database):
+        return
     try:
         container = records.get(parts.database, reference)
         if container.config.auto_remove:

@@ -27,7 +27,7 @@ ff02::2\tip6-allrouters
 
 def write(paths: Paths, container: Container) -> Files:
     """Write hostname, hosts and resolv.conf anew for a start; with the host's network the host's own are copied."""
-    directory = paths.container_run(container.id)
+    directory = paths.container(container.id)  # a container can fill them: on disk, not in the host's memory
     host_network = container.config.network == "host"
     own_hosts = f"{LOCAL_HOSTS}127.0.1.1\t{container.hostname}\n".encode("utf-8", "surrogateescape")
     hosts = _read("/etc/hosts") if host_network else own_hosts

@@ -20,7 +20,6 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
     """Everything known of a container; what Tiffin adds stands under "Tiffin"."""
     container, state = info.container, info.state
     directory = parts.paths.container(container.id)
-    run_dir = parts.paths.container_run(container.id)
     driver = parts.driver(container.driver)
     image = parts.images.get("host" if parts.is_host(container.image_id) else container.image_id)
     return {
@@ -30,9 +29,9 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "Args": list(container.argv[1:]),
         "State": _state(state),
         "Image": container.image_id,
-        "ResolvConfPath": f"{run_dir}/resolv.conf",
-        "HostnamePath": f"{run_dir}/hostname",
-        "HostsPath": f"{run_dir}/hosts",
+        "ResolvConfPath": f"{directory}/resolv.conf",
+        "HostnamePath": f"{directory}/hostname",
+        "HostsPath": f"{directory}/hosts",
         "LogPath": f"{directory}/output.log" if container.config.log.driver != "none" else "",
         "Name": f"/{container.name}",
         "RestartCount": 0,

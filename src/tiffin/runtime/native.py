@@ -183,6 +183,8 @@ def _hint(name: str, number: int) -> str | None:
         return "run as root, or look at /proc/sys/user/max_*_namespaces"
     if number == errno.ENODEV and name in ("MOUNT", "MOUNT_IN"):
         return "this kernel lacks the file system"
+    if number in (errno.ELOOP, errno.ENOTDIR) and name in ("MOUNT_IN", "BIND_IN"):
+        return "the image has a link or a file where a directory must be"
     if name == "RLIMIT" and number == errno.EPERM:
         return "raising a hard limit needs CAP_SYS_RESOURCE"
     return None

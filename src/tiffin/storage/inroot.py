@@ -74,20 +74,25 @@ def open_in_root(root_fd: int, path: str | bytes, flags: int = os.O_RDONLY) -> i
 
 
 def read_in_root(root_fd: int, path: str | bytes, max_bytes: int = 1 << 20) -> bytes | None:
-    """The content of a regular file beneath `root_fd`; None when there is no such file or it is larger."""
+    """The content of a regular file beneath `root_fd`; None when there is no such file or it is larger.
+
+    No more is read than the file's size: files of procfs, to which a container may lead us, have none, and to read
+    some of them waits for ever (/proc/kmsg).
+    """
     try:
-        fd = open_in_root(root_fd, path)
+        fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return None
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > max_bytes:
             return None
         chunks = []
-        left = max_bytes + 1
+        left = found.st_size
         while left and (chunk := os.read(fd, left)):
             chunks.append(chunk)
             left -= len(chunk)
-        return b"".join(chunks) if left else None
+        return b"".join(chunks)
     except OSError:
         return None
     finally:

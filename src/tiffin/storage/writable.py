@@ -51,8 +51,11 @@ def create_writable(
         if uid or gid:
             os.chown(new, uid, gid)
         os.chmod(new, mode)
-        for xattr, value in xattrs:
-            os.setxattr(new, xattr, value)
+        if xattrs:
+            from tiffin.storage.erofs import escaped_xattr
+
+            for xattr, value in xattrs:
+                os.setxattr(new, escaped_xattr(xattr), value)
         set_times(new, mtime_ns)
         os.rename(new, f"{base}/upper")
     except OSError as error:

@@ -1,0 +1,268 @@
+"""What somebody hostile inside, or the author of an image, or another user of the host tries, and must not reach."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import tiffin
+from harness.tars import TarMaker
+from tiffin.errors import LaunchError, StoreError
+from tiffin.model.container import ContainerConfig, Mount
+
+NOBODY = 65534
+BUSYBOX = Mount(type="bind", source="/bin/busybox", target="/busybox", readonly=True)
+
+
+def compiled(tmp_path: Path, source: str) -> Mount:
+    """A static program, shown inside as /attack."""
+    (tmp_path / "attack.c").write_text(source)
+    subprocess.run(["gcc", "-static", "-O1", "-o", tmp_path / "attack", tmp_path / "attack.c"], check=True)
+    return Mount(type="bind", source=f"{tmp_path}/attack", target="/attack", readonly=True)
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 5
+    while running(pid):
+        assert time.monotonic() < deadline, f"process {pid} still runs"
+        time.sleep(0.01)
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# --- a container that outlives its monitor
+
+STUBBORN = """
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+int main(void) { prctl(PR_SET_PDEATHSIG, 0); puts("up"); fflush(stdout); for (;;) pause(); }
+"""
+
+
+@pytest.mark.parametrize("end", ["ps", "stop", "kill", "remove", "start"])
+def test_no_command_leaves_an_orphaned_container(engine: tiffin.Engine, busybox: str, tmp_path: Path, end: str) -> None:
+    config = ContainerConfig(image=busybox, name="web", command=("/attack",), mounts=(compiled(tmp_path, STUBBORN),))
+    engine.create(config)
+    engine.start("web")
+    deadline = time.monotonic() + 5
+    while not list(engine.logs("web")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    state = engine.container("web").state
+    os.kill(state.monitor_pid, signal.SIGKILL)
+    wait_until_gone(state.monitor_pid)
+    assert running(state.pid), "the kernel has ended it, so there is nothing to test"
+    if end == "ps":
+        engine.containers()
+    elif end == "kill":
+        with pytest.raises(tiffin.errors.ConflictError):
+            engine.kill("web")
+    else:
+        {"stop": engine.stop, "remove": engine.remove, "start": engine.start}[end]("web")
+    wait_until_gone(state.pid)
+    if end != "remove":
+        engine.remove("web", force=True)
+
+
+# --- the operator's choices against the image's
+
+
+def test_an_image_cannot_make_root_of_a_number(engine: tiffin.Engine) -> None:
+    layer = TarMaker().file("etc/passwd", b"1000:x:0:0::/:/bin/sh\n").file("etc/group", b"1000:x:0:\n").done()
+    engine.import_image(io.BytesIO(layer), "hostile")
+    result = engine.run("hostile", ["/busybox", "id"], user="1000:1000", mounts=(BUSYBOX,))
+    assert result.stdout == "uid=1000 gid=1000\n"
+
+
+# --- an image's files
+
+
+def test_overlay_attributes_of_an_image_mean_nothing(engine: tiffin.Engine) -> None:
+    lie = {"trusted.overlay.redirect": "/../../../../etc/shadow", "trusted.overlay.metacopy": ""}
+    layer = (
+        TarMaker()
+        .directory("./", xattrs={"trusted.overlay.redirect": "/etc", "trusted.overlay.opaque": "y"})
+        .file("shadow", b"own", xattrs=lie)
+        .directory("etc2", xattrs={"trusted.overlay.redirect": "/etc"})
+        .done()
+    )
+    engine.import_image(io.BytesIO(layer), "hostile")
+    script = "/busybox cat /shadow; /busybox ls /etc2"
+    result = engine.run("hostile", ["/busybox", "sh", "-c", script], mounts=(BUSYBOX,))
+    assert (result.stdout, result.stderr) == ("own", "")
+
+
+def test_device_nodes_of_an_image_do_not_open(engine: tiffin.Engine) -> None:
+    layer = TarMaker().device("disk", "b", 7, 0, mode=0o666).device("mem", "c", 1, 1, mode=0o666).done()
+    engine.import_image(io.BytesIO(layer), "hostile")
+    for node in ("disk", "mem"):
+        result = engine.run("hostile", ["/busybox", "head", "-c", "1", f"/{node}"], mounts=(BUSYBOX,))
+        assert (result.exit_code, result.stderr) == (1, f"head: /{node}: Operation not permitted\n")
+
+
+# --- the host's devices
+
+
+@pytest.mark.parametrize("node", ["c 5 1", "b 7 0", "c 1 1", "c 1 11", "c 4 1", "c 10 229", "c 10 237"])
+def test_a_node_made_inside_does_not_open(engine: tiffin.Engine, busybox: str, node: str) -> None:
+    script = f"mknod /tmp/node {node} && exec 3<>/tmp/node"
+    result = engine.run(busybox, ["sh", "-c", script])
+    assert result.stderr == "sh: can't open /tmp/node: Operation not permitted\n" or (
+        result.stderr == "sh: can't create /tmp/node: Operation not permitted\n"
+    )
+
+
+def test_a_read_only_container_writes_nothing_to_the_host(engine: tiffin.Engine, busybox: str) -> None:
+    for name in ("hosts", "hostname", "resolv.conf"):
+        result = engine.run(busybox, ["sh", "-c", f"echo x >/etc/{name}"], read_only=True)
+        assert result.stderr == f"sh: can't create /etc/{name}: Read-only file system\n"
+
+
+# --- the launcher
+
+
+def test_descriptors_of_the_caller_are_nobodys_connection(engine: tiffin.Engine, busybox: str) -> None:
+    read, write = os.pipe()
+    script = (
+        f"import os, tiffin; os.dup2({read}, 5); os.dup2({write}, 6)\n"
+        f"with tiffin.Engine({engine.root!r}) as engine: engine.start('web')"
+    )
+    engine.create(ContainerConfig(image=busybox, name="web", command=("echo", "secret")))
+    subprocess.run([sys.executable, "-c", script], pass_fds=(read, write), check=True)
+    assert engine.wait("web", timeout_s=10) == 0
+    os.close(write)
+    assert os.read(read, 100) == b""
+    os.close(read)
+    engine.remove("web")
+
+
+# --- other users of the host
+
+
+def test_a_store_that_belongs_to_another_user(engine_root: str) -> None:
+    os.chown(engine_root, NOBODY, NOBODY)
+    with tiffin.Engine(engine_root) as engine, pytest.raises(StoreError) as caught:
+        engine.containers()
+    assert caught.value.message == (
+        f"the store {engine_root!r} belongs to user {NOBODY}, who could have put anything into it"
+    )
+    os.chown(engine_root, 0, 0)
+    os.chmod(engine_root, 0o777)
+    with tiffin.Engine(engine_root) as engine, pytest.raises(StoreError) as caught:
+        engine.import_image(io.BytesIO(b""), "x")
+    assert caught.value.message == f"the store {engine_root!r} can be written to by other users (mode 777)"
+
+
+def test_other_users_reach_nothing_in_the_store(engine: tiffin.Engine, busybox: str) -> None:
+    config = ContainerConfig(image=busybox, name="web", env=("PASSWORD=x",), command=("sleep", "60"))
+    container = engine.create(config)
+    engine.start("web")
+    base = f"{engine.root}/containers/{container.id}"
+    places = [f"{base}/upper/etc", f"{engine.root}/state.db", f"{engine.root}/state.db-wal", f"{base}/output.log"]
+    places.append(f"{engine.root}/run/containers/{container.id}/attach.sock")
+    assert all(os.path.exists(place) for place in places)
+    script = f"import os; os.setuid({NOBODY}); print([p for p in {places!r} if os.access(p, os.R_OK)])"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"[]\n"
+    engine.remove("web", force=True)
+
+
+# --- where the kernel's file systems are mounted
+
+ROOTS = [("proc", "/"), ("proc", "/.."), ("proc", "/other"), ("sys", "/"), ("sys", "/other")]
+
+
+@pytest.mark.parametrize(("name", "target"), ROOTS)
+def test_no_symlink_of_an_image_moves_proc_or_sys(engine: tiffin.Engine, name: str, target: str) -> None:
+    # Over the root itself they would be reachable through "/..", beyond all masks.
+    engine.import_image(io.BytesIO(TarMaker().directory("other").symlink(name, target).done()), "hostile")
+    with pytest.raises(LaunchError) as caught:
+        engine.run("hostile", ["/busybox", "true"], mounts=(BUSYBOX,))
+    assert caught.value.message.startswith(f"cannot mount {'proc' if name == 'proc' else 'sysfs'} on /{name}: ")
+
+
+def test_nothing_is_mounted_over_the_root(engine: tiffin.Engine) -> None:
+    engine.import_image(io.BytesIO(TarMaker().symlink("data", "/").done()), "hostile")
+    bind = Mount(type="bind", source="/var", target="/data", readonly=True)
+    for mount in (bind, Mount(type="tmpfs", target="/data")):
+        with pytest.raises(LaunchError) as caught:
+            engine.run("hostile", ["/busybox", "true"], mounts=(BUSYBOX, mount))
+        assert caught.value.message.endswith(" on /data: Too many levels of symbolic links")
+
+
+def test_a_working_directory_is_not_reached_through_another_process(engine: tiffin.Engine, tmp_path: Path) -> None:
+    engine.import_image(io.BytesIO(TarMaker().directory("x").done()), "hostile")
+    workdir = f"/proc/{os.getpid()}/root{tmp_path}/made"
+    with pytest.raises(LaunchError):
+        engine.run("hostile", ["/busybox", "true"], mounts=(BUSYBOX,), pid="host", workdir=workdir)
+    assert not (tmp_path / "made").exists()
+
+
+# --- what exec reads of a running container
+
+
+def test_accounts_that_lead_to_the_kernels_log(engine: tiffin.Engine, busybox: str) -> None:
+    engine.create(ContainerConfig(image=busybox, name="web", command=("sleep", "60")))
+    engine.start("web")
+    engine.exec_run("web", ["sh", "-c", "ln -sf /proc/kmsg /etc/passwd; ln -sf /proc/kmsg /etc/group"])
+    command = [sys.executable, "-m", "tiffin", "--root", engine.root, "exec", "web", "echo", "here"]
+    assert subprocess.run(command, capture_output=True, timeout=10, check=True).stdout == b"here\n"
+    engine.remove("web", force=True)
+
+
+def test_the_root_directory_of_an_image_has_no_overlay_attributes(
+    engine: tiffin.Engine, busybox_archive: bytes
+) -> None:
+    lies = {"trusted.overlay.redirect": "/etc", "trusted.overlay.opaque": "y", "trusted.own": "kept"}
+    engine.import_image(io.BytesIO(TarMaker().directory("./", xattrs=lies).done()), "hostile")
+    container = engine.create(ContainerConfig(image="hostile", command=("/busybox", "sleep", "60"), mounts=(BUSYBOX,)))
+    engine.start(container.id)
+    upper = f"{engine.root}/containers/{container.id}/upper"
+    attributes = {name: os.getxattr(upper, name) for name in os.listxattr(upper)}
+    engine.remove(container.id, force=True)
+    assert "trusted.overlay.redirect" not in attributes and "trusted.overlay.opaque" not in attributes
+    assert attributes["trusted.own"] == b"kept"
+    assert attributes["trusted.overlay.overlay.redirect"] == b"/etc"
+
+
+# --- keys
+
+KEYRING = """
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(int count, char **words)
+{
+    if (count > 1) {
+        syscall(SYS_keyctl, 1, 0); /* KEYCTL_JOIN_SESSION_KEYRING */
+        if (syscall(SYS_add_key, "user", "attack", "secret", 6, -3) < 0)
+            return 77;
+        execvp(words[1], words + 1);
+    }
+    long key = syscall(SYS_keyctl, 10, -3, "user", "attack", 0); /* KEYCTL_SEARCH in the session keyring */
+    puts(key < 0 ? "none" : "found");
+    return 0;
+}
+"""
+
+
+def test_the_callers_keys_are_not_the_containers(engine: tiffin.Engine, busybox: str, tmp_path: Path) -> None:
+    mount = compiled(tmp_path, KEYRING)
+    command = ["run", "--rm", "--security-opt", "seccomp=unconfined", "-v", f"{mount.source}:/attack:ro", busybox]
+    words = [mount.source, sys.executable, "-m", "tiffin", "--root", engine.root, *command, "/attack"]
+    done = subprocess.run(words, capture_output=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("this kernel has no keyrings")
+    assert done.stdout == b"none\n", done.stderr
