@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tiffin.containers import pause
 from tiffin.containers.command import merge_env, words
 from tiffin.containers.confine import confinement
 from tiffin.errors import ConflictError, LaunchError, UsageError
@@ -11,7 +12,6 @@ from tiffin.model.container import Container, ContainerState
 from tiffin.runtime import native, signals, spec, users
 from tiffin.runtime.compile import compile_exec
 from tiffin.runtime.security import capabilities, lsm, options
-from tiffin.state import status
 from tiffin.storage.inroot import read_in_root
 
 TYPE_CHECKING = False
@@ -105,11 +105,9 @@ def execute(
         raise UsageError("no command specified to execute")
     if workdir is not None and not workdir.startswith("/"):
         raise UsageError(f"the working directory {workdir!r} is invalid, it needs to be an absolute path")
-    state = status.read_state(parts.paths, container.id)
-    if state.status != "running":
-        raise ConflictError(
-            f"container {container.name!r} is not running", hint=f"`tiffin start {container.name}` starts it"
-        )
+    state = pause.running(parts, container)
+    if state.paused:
+        raise ConflictError(f"Container {container.name} is paused, unpause the container before exec")
     with parts.timed("plan"):
         process = describe(parts, container, state, command, tty, user, workdir, env, privileged)
         plan = _plan(parts, container, state, process, tty_size, privileged)
