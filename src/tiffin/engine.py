@@ -6,7 +6,6 @@ from tiffin.errors import ConflictError
 from tiffin.model.container import Container, ContainerConfig, ContainerInfo
 from tiffin.parts import Parts
 from tiffin.state import containers as records
-from tiffin.state import status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +14,10 @@ if TYPE_CHECKING:
 
     from tiffin.containers.execute import ExecSession
     from tiffin.containers.logs import LogLine
+    from tiffin.containers.processes import ProcessTable
     from tiffin.containers.result import Result
     from tiffin.model.image import HistoryEntry, Image
+    from tiffin.model.resources import Resources
     from tiffin.runtime.attach import Attachment
     from tiffin.system.prune import Pruned, PrunePlan
 
@@ -211,17 +212,19 @@ class Engine:
 
     def container(self, reference: str) -> ContainerInfo:
         """A container and its state, by name, ID or unique ID prefix. NotFoundError, AmbiguousError."""
+        from tiffin.containers import pause
+
         container = self._get(reference)
-        return ContainerInfo(container=container, state=status.read_state(self._parts.paths, container.id))
+        return ContainerInfo(container=container, state=pause.read_state(self._parts, container.id))
 
     def containers(self, *, all: bool = False) -> list[ContainerInfo]:
         """Running containers, newest first; with `all` every one. What killed commands left is finished first."""
-        from tiffin.containers import end
+        from tiffin.containers import end, pause
 
         end.finish_removals(self._parts)
         found = []
         for container, removing in records.all_containers(self._parts.database):
-            state = status.read_state(self._parts.paths, container.id, removing=removing)
+            state = pause.read_state(self._parts, container.id, removing=removing)
             end.end_orphan(self._parts, container, state)
             if (all or state.status == "running") and not end.reap(self._parts, container, state):
                 found.append(ContainerInfo(container=container, state=state))
@@ -239,12 +242,15 @@ class Engine:
         return self._parts.driver(container.driver).usage(container.id)
 
     def attach(self, container: str) -> Attachment:
-        """Connect to a running container's input and output. ConflictError when it does not run."""
+        """Connect to a running container's input and output. ConflictError when it does not run, or is paused."""
         from tiffin.runtime.attach import connect
 
-        found = self._get(container)
-        if status.read_state(self._parts.paths, found.id).status != "running":
+        info = self.container(container)
+        found = info.container
+        if info.state.status != "running":
             raise ConflictError(f"container {found.name!r} is not running", hint="`tiffin start -a` starts it")
+        if info.state.paused:
+            raise ConflictError("You cannot attach to a paused container, unpause it first")
         return connect(self._parts.paths.container_run(found.id))
 
     def exec(
@@ -317,11 +323,53 @@ class Engine:
 
         end.kill(self._parts, self._get(container), signal)
 
-    def wait(self, container: str, *, timeout_s: float | None = None) -> int:
-        """Wait until a container has ended; its exit code. ConflictError after `timeout_s`."""
-        from tiffin.containers import end
+    def wait(self, container: str, *, timeout_s: float | None = None, condition: str = "not-running") -> int:
+        """Wait until a container has ended; its exit code. ConflictError after `timeout_s`.
 
-        return end.wait(self._parts, self._get(container), timeout_s)
+        `condition` is "not-running" (it may have ended already), "next-exit" or "removed".
+        """
+        from tiffin.containers import waiting
+
+        return waiting.wait(self._parts, self._get(container), timeout_s, condition)
+
+    def restart(self, container: str, *, timeout_s: float | None = None, signal: int | str | None = None) -> None:
+        """Stop a container, as `stop` does, if it runs, and start it. Errors as `start`."""
+        from tiffin.containers import restart
+
+        restart.restart(self._parts, self._get(container), timeout_s, signal)
+
+    def pause(self, container: str) -> None:
+        """Have all processes of a container stand still. ConflictError unless it runs and is not paused."""
+        from tiffin.containers import pause
+
+        pause.pause(self._parts, self._get(container))
+
+    def unpause(self, container: str) -> None:
+        """Let a paused container run on. ConflictError for any other."""
+        from tiffin.containers import pause
+
+        pause.unpause(self._parts, self._get(container))
+
+    def rename(self, container: str, name: str) -> None:
+        """Give a container another name. ConflictError when it is in use, UsageError when it is none."""
+        from tiffin.containers import change
+
+        change.rename(self._parts, self._get(container), name)
+
+    def update(self, container: str, resources: Resources) -> None:
+        """Change those limits of a container that are not None, at once if it runs; all of them, or none.
+
+        UsageError for limits that make no sense, HostError when the kernel refuses.
+        """
+        from tiffin.containers import change
+
+        change.update(self._parts, self._get(container), resources)
+
+    def top(self, container: str, columns: Sequence[str] = ()) -> ProcessTable:
+        """The processes of a running container; `columns` as ps(1) names them, by default those of `ps -f`."""
+        from tiffin.containers import processes
+
+        return processes.table(self._parts, self._get(container), columns)
 
     def remove(self, container: str, *, force: bool = False) -> None:
         """Remove a container and all it wrote. ConflictError while it runs, unless `force` kills it first."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tiffin.cgroups import files
 from tiffin.cgroups.driver import CgroupPlan, choose_driver
 from tiffin.cgroups.layout import detect
 from tiffin.errors import HostError, UsageError
@@ -451,3 +452,48 @@ def test_creating_is_fast(driver: CgroupDriver) -> None:
         driver.create(ID, limits, devices.DEFAULT)
         best = min(best, time.perf_counter() - began)
     assert best < 0.0075
+
+
+def test_it_says_what_is_frozen(driver: CgroupDriver, start: Start) -> None:
+    assert not driver.frozen(ID)
+    start(driver.create(ID, Resources(), devices.DEFAULT), WAIT)
+    start(driver.create(OTHER, Resources(), devices.DEFAULT), WAIT)
+    assert not driver.frozen(ID)
+    driver.freeze(ID)
+    assert driver.frozen(ID)
+    assert not driver.frozen(OTHER)
+    driver.thaw(ID)
+    assert not driver.frozen(ID)
+
+
+def test_a_refused_update_changes_nothing(driver: CgroupDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver.create(ID, Resources(pids_limit=77), devices.DEFAULT)
+    before = driver.read(ID)
+
+    def write(path: str, value: str) -> None:
+        if path.endswith("/pids.max"):  # the last one
+            raise HostError("the kernel says no")
+        original(path, value)
+
+    original = files.write
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", write)
+        with pytest.raises(HostError, match="the kernel says no"):
+            driver.update(
+                ID,
+                Resources(
+                    memory_bytes=64 * MB,
+                    memory_swap_bytes=96 * MB,
+                    memory_reservation_bytes=32 * MB,
+                    cpus=0.5,
+                    cpu_shares=512,
+                    cpuset_cpus="0",
+                    pids_limit=5,
+                ),
+            )
+    assert driver.read(ID) == before
+
+
+def test_whether_swap_is_counted(driver: CgroupDriver) -> None:
+    driver.create(ID, Resources(memory_bytes=64 * MB), devices.EVERYTHING)
+    assert driver.counts_swap() == (driver.read(ID).memory_swap_bytes == 128 * MB)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,22 @@ def test_only_the_very_process_is_signalled() -> None:
         assert status.send_signal(process.pid, ticks, 9)
         process.wait()
         assert not status.send_signal(process.pid, ticks, 9)
+
+
+def test_a_new_start_waits_for_the_last_monitor(paths: Paths) -> None:
+    put(f"{paths.container(ID)}/exit", "exited 0 0 0 111 222\n")
+    assert status.wait_for_monitor(paths, ID)  # it has taken its files away
+    file = f"{paths.container_run(ID)}/status"
+    put(file, running_line(os.getpid()))
+    assert not status.wait_for_monitor(paths, ID, timeout_s=0.02)
+    remover = threading.Timer(0.05, os.unlink, (file,))
+    remover.start()
+    assert status.wait_for_monitor(paths, ID)
+    assert not os.path.exists(file)
+    remover.join()
+    put(file, running_line(os.getpid(), boot="another"))
+    assert status.wait_for_monitor(paths, ID)
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    put(file, f"running {dead.pid} 1 {dead.pid} 1 111 {status.boot_id()}\n")
+    assert status.wait_for_monitor(paths, ID)

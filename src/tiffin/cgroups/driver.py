@@ -65,7 +65,10 @@ if TYPE_CHECKING:
             """
 
         def update(self, container_id: str, resources: Resources) -> None:
-            """Change the limits that are not None, while the container runs. Errors as `create`."""
+            """Change the limits that are not None, while it runs: all of them, or none. Errors as `create`."""
+
+        def counts_swap(self) -> bool:
+            """Whether memory plus swap can be limited here; a memory limit alone then allows as much swap."""
 
         def read(self, container_id: str) -> Resources:
             """The limits in effect; None is no limit."""
@@ -81,6 +84,9 @@ if TYPE_CHECKING:
 
         def thaw(self, container_id: str) -> None:
             """Let frozen processes run on."""
+
+        def frozen(self, container_id: str) -> bool:
+            """Whether the container was told to freeze; False without cgroups."""
 
         def kill_all(self, container_id: str) -> None:
             """Kill every process, frozen ones too, returning when none is left. HostError after five seconds."""

@@ -9,7 +9,7 @@ from tiffin.errors import HostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _REMOVE_DEADLINE_S = 5.0
 _KILL_DEADLINE_S = 5.0
@@ -25,6 +25,34 @@ def write(path: str, value: str) -> None:
             os.close(descriptor)
     except OSError as error:
         raise refused(error, path, value) from error
+
+
+class Change:
+    """Several values written as one: `with Change() as write:` puts everything back when one is refused.
+
+    What is put back is what the files said before, as text, so that "no limit" is restored too.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[tuple[str, str]] = []
+
+    def __enter__(self) -> Callable[[str, str], None]:
+        return self._write
+
+    def _write(self, path: str, value: str) -> None:
+        before = read(path)
+        write(path, value)
+        if before is not None:
+            self._before.append((path, before))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            return
+        for path, value in reversed(self._before):
+            try:
+                write(path, value or "\n")  # an empty write(2) never reaches the kernel's parser
+            except HostError:
+                continue  # the cgroup is gone, and the limits with it
 
 
 def refused(error: OSError, path: str, value: str) -> HostError:

@@ -17,10 +17,12 @@ from tiffin.runtime.security import devices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from tiffin.cgroups.layout import Hierarchy, Layout
     from tiffin.runtime.security.devices import DeviceRule
+
+    Write = Callable[[str, str], None]
 
 USED = frozenset(("memory", "pids", "devices", "freezer", "cpu", "cpuacct", "cpuset", "blkio"))
 
@@ -71,25 +73,26 @@ class V1Driver:
             online_mems=files.read(f"{cpuset.mount}/cpuset.effective_mems") if cpuset and chosen else None,
         )
         limits.check_controllers(resources, frozenset(self._base_of))
-        if (resources.memory_swap_bytes or 0) > 0 and not self._counts_swap():
+        if (resources.memory_swap_bytes or 0) > 0 and not self.counts_swap():
             raise HostError(
                 "this kernel does not count swap, so memory plus swap cannot be limited",
                 hint="boot it with swapaccount=1",
             )
         return resources
 
-    def _counts_swap(self) -> bool:
+    def counts_swap(self) -> bool:
         memory = self._layout.find("memory")
         return memory is not None and os.path.exists(f"{memory.mount}/memory.memsw.limit_in_bytes")
 
     def update(self, container_id: str, resources: Resources) -> None:
         resources = self._checked(resources, new=False)
         self._require(container_id)
-        if resources.memory_bytes is not None or resources.memory_swap_bytes is not None:
-            self._update_memory(container_id, resources.memory_bytes, resources.memory_swap_bytes)
-        self._write_limits(container_id, resources.replace(memory_bytes=None, memory_swap_bytes=None))
+        with files.Change() as write:
+            if resources.memory_bytes is not None or resources.memory_swap_bytes is not None:
+                self._update_memory(container_id, resources.memory_bytes, resources.memory_swap_bytes, write)
+            self._write_limits(container_id, resources.replace(memory_bytes=None, memory_swap_bytes=None), write)
 
-    def _update_memory(self, container_id: str, memory: int | None, swap: int | None) -> None:
+    def _update_memory(self, container_id: str, memory: int | None, swap: int | None, write: Write) -> None:
         """The kernel wants memory <= memory plus swap at every moment, so the one that grows goes first."""
         base = f"{self._base_of['memory']}/{container_id}/memory"
         limit_file, swap_file = f"{base}.limit_in_bytes", f"{base}.memsw.limit_in_bytes"
@@ -100,18 +103,18 @@ class V1Driver:
         limits.check_update(both, total)
         grows = swap is not None and (swap == -1 or (now_swap is not None and swap > now_swap))
         steps = [] if memory is None else [(limit_file, memory)]
-        if swap is not None and (swap != -1 or self._counts_swap()):
+        if swap is not None and (swap != -1 or self.counts_swap()):
             steps.insert(0 if grows else len(steps), (swap_file, swap))
         for path, value in steps:
-            files.write(path, str(value))
+            write(path, str(value))
 
-    def _write_limits(self, container_id: str, resources: Resources) -> None:
+    def _write_limits(self, container_id: str, resources: Resources, write: Write = files.write) -> None:
         def put(controller: str, name: str, value: object) -> None:
-            files.write(f"{self._base_of[controller]}/{container_id}/{controller}.{name}", str(value))
+            write(f"{self._base_of[controller]}/{container_id}/{controller}.{name}", str(value))
 
         if resources.memory_bytes is not None:
             put("memory", "limit_in_bytes", resources.memory_bytes)
-            if self._counts_swap():
+            if self.counts_swap():
                 # As Docker: as much swap as memory, unless told otherwise.
                 swap = resources.memory_swap_bytes or 2 * resources.memory_bytes
                 if swap != -1:
@@ -292,6 +295,11 @@ class V1Driver:
 
     def thaw(self, container_id: str) -> None:
         files.write(self._freezer(container_id), "THAWED")
+
+    def frozen(self, container_id: str) -> bool:
+        base = self._base_of.get("freezer")
+        # "FREEZING" is a container whose processes are on their way: a child below it may still be forking.
+        return base is not None and files.read(f"{base}/{container_id}/freezer.state") in ("FROZEN", "FREEZING")
 
     def _freezer(self, container_id: str) -> str:
         base = self._base_of.get("freezer")

@@ -14,10 +14,12 @@ from tiffin.runtime.security import devices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from tiffin.cgroups.layout import Layout
     from tiffin.runtime.security.devices import DeviceRule
+
+    Write = Callable[[str, str], None]
 
 USED = ("cpu", "cpuset", "io", "memory", "pids")
 
@@ -65,11 +67,16 @@ class V2Driver:
         self._require(container_id)
         directory = f"{self._base}/{container_id}"
         memory, swap = resources.memory_bytes, resources.memory_swap_bytes
-        if memory is not None or swap is not None:
-            self._update_memory(directory, memory, swap)
-        self._write_limits(directory, resources.replace(memory_bytes=None, memory_swap_bytes=None))
+        with files.Change() as write:
+            if memory is not None or swap is not None:
+                self._update_memory(directory, memory, swap, write)
+            self._write_limits(directory, resources.replace(memory_bytes=None, memory_swap_bytes=None), write)
 
-    def _update_memory(self, directory: str, memory: int | None, swap: int | None) -> None:
+    def counts_swap(self) -> bool:
+        # The root itself has no limits, so look at any cgroup below it.
+        return any(os.path.exists(f"{self._root}/{name}/memory.swap.max") for name in files.list_names(self._root))
+
+    def _update_memory(self, directory: str, memory: int | None, swap: int | None, write: Write) -> None:
         now_memory = files.read_number(f"{directory}/memory.max")
         now_swap = files.read_number(f"{directory}/memory.swap.max")
         both = memory if memory is not None else now_memory
@@ -79,44 +86,44 @@ class V2Driver:
             total = None if now_memory is None or now_swap is None else now_memory + now_swap
         limits.check_update(both, total)
         if memory is not None:
-            files.write(f"{directory}/memory.max", str(memory))
+            write(f"{directory}/memory.max", str(memory))
         if total == -1:
-            self._write_swap(directory, None)
+            self._write_swap(directory, None, write)
         elif total is not None and both is not None:
-            self._write_swap(directory, total - both)
+            self._write_swap(directory, total - both, write)
 
-    def _write_swap(self, directory: str, value: int | None) -> None:
+    def _write_swap(self, directory: str, value: int | None, write: Write) -> None:
         path = f"{directory}/memory.swap.max"
         if os.path.exists(path):
-            files.write(path, "max" if value is None else str(value))
+            write(path, "max" if value is None else str(value))
         elif value is not None:
             raise HostError(
                 "this kernel does not count swap, so memory plus swap cannot be limited",
                 hint="boot it with swapaccount=1",
             )
 
-    def _write_limits(self, directory: str, resources: Resources) -> None:
+    def _write_limits(self, directory: str, resources: Resources, write: Write = files.write) -> None:
         memory, swap = resources.memory_bytes, resources.memory_swap_bytes
         if memory is not None:
-            files.write(f"{directory}/memory.max", str(memory))
+            write(f"{directory}/memory.max", str(memory))
             if swap is None:
                 # As Docker: as much swap as memory, where it is counted.
                 if os.path.exists(f"{directory}/memory.swap.max"):
-                    self._write_swap(directory, memory)
+                    self._write_swap(directory, memory, write)
             else:
-                self._write_swap(directory, None if swap == -1 else swap - memory)
+                self._write_swap(directory, None if swap == -1 else swap - memory, write)
         if resources.memory_reservation_bytes is not None:
-            files.write(f"{directory}/memory.low", str(resources.memory_reservation_bytes))
+            write(f"{directory}/memory.low", str(resources.memory_reservation_bytes))
         if resources.cpus is not None:
-            files.write(f"{directory}/cpu.max", f"{limits.quota_us(resources.cpus)} {limits.CPU_PERIOD_US}")
+            write(f"{directory}/cpu.max", f"{limits.quota_us(resources.cpus)} {limits.CPU_PERIOD_US}")
         if resources.cpu_shares is not None:
-            files.write(f"{directory}/cpu.weight", str(limits.weight_of_shares(resources.cpu_shares)))
+            write(f"{directory}/cpu.weight", str(limits.weight_of_shares(resources.cpu_shares)))
         if resources.cpuset_cpus is not None:
-            files.write(f"{directory}/cpuset.cpus", resources.cpuset_cpus)
+            write(f"{directory}/cpuset.cpus", resources.cpuset_cpus)
         if resources.cpuset_mems is not None:
-            files.write(f"{directory}/cpuset.mems", resources.cpuset_mems)
+            write(f"{directory}/cpuset.mems", resources.cpuset_mems)
         if resources.pids_limit is not None and os.path.exists(f"{directory}/pids.max"):
-            files.write(f"{directory}/pids.max", "max" if resources.pids_limit == -1 else str(resources.pids_limit))
+            write(f"{directory}/pids.max", "max" if resources.pids_limit == -1 else str(resources.pids_limit))
 
     def read(self, container_id: str) -> Resources:
         self._require(container_id)
@@ -261,6 +268,9 @@ class V2Driver:
     def thaw(self, container_id: str) -> None:
         self._require(container_id)
         files.write(f"{self._base}/{container_id}/cgroup.freeze", "0")
+
+    def frozen(self, container_id: str) -> bool:
+        return files.read(f"{self._base}/{container_id}/cgroup.freeze") == "1"
 
     def kill_all(self, container_id: str) -> None:
         directory = f"{self._base}/{container_id}"

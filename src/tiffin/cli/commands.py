@@ -21,7 +21,11 @@ VERBS = {
     "kill": "lifecycle KILL",
     "load": "archives LOAD",
     "logs": "logs LOGS",
+    "pause": "change PAUSE",
+    "port": "top PORT",
     "ps": "ps PS",
+    "rename": "change RENAME",
+    "restart": "change RESTART",
     "rm": "lifecycle RM",
     "rmi": "images RMI",
     "run": "run RUN",
@@ -29,12 +33,16 @@ VERBS = {
     "start": "attach START",
     "stop": "lifecycle STOP",
     "tag": "images TAG",
+    "top": "top TOP",
+    "unpause": "change UNPAUSE",
+    "update": "change UPDATE",
     "version": "system VERSION",
     "wait": "lifecycle WAIT",
 }
 
 TOPICS = (
     ("Containers", ("run", "exec", "ps", "logs", "stop", "rm", "create", "start", "attach", "kill", "wait")),
+    ("Running containers", ("restart", "pause", "unpause", "top", "port", "update", "rename")),
     ("Images", ("images", "bootstrap", "import", "load", "save", "tag", "history", "rmi")),
     ("Both, and the rest", ("inspect", "info", "version")),
 )
@@ -44,6 +52,7 @@ GROUPS = {
         "Manage containers",
         {
             **{name: VERBS[name] for name in "attach create exec kill logs run start stop wait".split()},
+            **{name: VERBS[name] for name in "pause port rename restart top unpause update".split()},
             "ls": VERBS["ps"],
             "rm": VERBS["rm"],
             "inspect": "inspect CONTAINER_INSPECT",
@@ -76,7 +85,6 @@ ALIASES = {"container": {"list": "ls", "ps": "ls", "remove": "rm"}, "image": {"l
 _NO_REGISTRY = "Tiffin has no registries so far; get images with `tiffin load`, `tiffin import` or `tiffin bootstrap`"
 _NO_BUILD = "Tiffin builds no images so far; `tiffin import --change` makes one from a tar archive"
 _NO_SWARM = "Tiffin runs on one host and has no swarm"
-_NO_UPDATE = "the limits of a container are set when it is created so far"
 _NO_CHANGES = "Tiffin does not read or write a container's files from outside so far; use `tiffin exec` with tar or cat"
 
 ABSENT = {
@@ -84,7 +92,6 @@ ABSENT = {
     **dict.fromkeys(("build", "builder", "buildx", "commit"), _NO_BUILD),
     **dict.fromkeys(("cp", "diff", "export"), _NO_CHANGES),
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _NO_SWARM),
-    **dict.fromkeys(("pause", "unpause"), "Tiffin does not freeze containers so far; `tiffin kill -s STOP` is near"),
     "checkpoint": "Tiffin does not checkpoint containers so far",
     "compose": "Tiffin reads no compose files so far",
     "context": "Tiffin works on its own host; choose a store with --root",
@@ -93,12 +100,7 @@ ABSENT = {
     "network": "Tiffin has the networks none and host only so far",
     "plugin": "Tiffin has no plugins",
     "pod": "Tiffin has no pods so far",
-    "port": "Tiffin publishes no ports so far",
-    "rename": "a container keeps its name so far",
-    "restart": "Tiffin restarts no containers so far; use `tiffin stop` and `tiffin start`",
     "stats": "Tiffin shows no usage figures so far",
-    "top": "Tiffin lists no processes so far; use `tiffin exec NAME ps`",
-    "update": _NO_UPDATE,
     "volume": "Tiffin has no named volumes so far; bind a host directory with -v",
 }
 

@@ -66,7 +66,7 @@ def config_from(parsed: Parsed) -> ContainerConfig:
         labels=_labels(parsed),
         stop_signal=parsed.text("stop-signal"),
         stop_timeout_s=_stop_timeout(parsed),
-        resources=_resources(parsed),
+        resources=resources(parsed),
         log=_log(parsed),
     )
 
@@ -235,7 +235,8 @@ def _stop_timeout(parsed: Parsed) -> int | None:
     return seconds
 
 
-def _resources(parsed: Parsed) -> Resources:
+def resources(parsed: Parsed) -> Resources:
+    """The limits that are given; None for the others, and for those that are 0."""
     pids = parsed.number("pids-limit")
     return Resources(
         memory_bytes=_bytes(parsed, "memory"),

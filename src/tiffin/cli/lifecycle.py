@@ -35,7 +35,12 @@ def _kill(context: Context, parsed: Parsed) -> int:
 
 
 def _wait(context: Context, parsed: Parsed) -> int:
-    return for_each(context, parsed.arguments, lambda reference: str(context.engine.wait(reference)))
+    condition = parsed.text("condition") or "not-running"
+
+    def wait(reference: str) -> str:
+        return str(context.engine.wait(reference, condition=condition))
+
+    return for_each(context, parsed.arguments, wait)
 
 
 def _rm(context: Context, parsed: Parsed) -> int:
@@ -83,7 +88,18 @@ WAIT = Verb(
     arguments=_ARGUMENTS,
     minimum=1,
     maximum=None,
-    examples=(("tiffin wait job", "prints 0 when it went well"),),
+    options=(
+        Option(
+            name="condition",
+            word="not-running|next-exit|removed",
+            help="What to wait for: next-exit is an end that is yet to come, and removed the end of everything",
+            default="not-running",
+        ),
+    ),
+    examples=(
+        ("tiffin wait job", "prints 0 when it went well"),
+        ("tiffin wait --condition removed job", "until its name is free again"),
+    ),
 )
 
 RM = Verb(

@@ -40,7 +40,7 @@ _COLUMNS = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"]
 _SHORT_ID = 12
 _COMMAND_WIDTH = 20
 _FILTERS = ("ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume")
-_STATUSES = ("created", "exited", "running", "removing")
+_STATUSES = ("created", "exited", "paused", "running", "removing")
 _ABSENT_FILTERS = {
     "health": "Tiffin runs no health checks so far",
     "publish": "Tiffin publishes no ports so far",
@@ -96,7 +96,7 @@ def _row(context: Context, info: ContainerInfo, now_ns: int, *, full: bool, size
         Ports="",
         RunningFor=ago(container.created_ns, now_ns),
         Size=size(context.engine.container_size(container.id)[0]) if sized else "0B",
-        State=info.state.status,
+        State=state_text(info.state),
         Status=status_text(info.state, now_ns),
     )
 
@@ -106,10 +106,15 @@ def command_line(argv: Sequence[str]) -> str:
     return " ".join([argv[0], *(f"'{word}'" if " " in word else word for word in argv[1:])])
 
 
+def state_text(state: ContainerState) -> str:
+    """One word, as Docker says it."""
+    return "paused" if state.paused else state.status
+
+
 def status_text(state: ContainerState, now_ns: int) -> str:
     """ "Up 2 hours", "Exited (0) 5 seconds ago", "Created", as Docker says it."""
     if state.status == "running":
-        return f"Up {duration((now_ns - state.started_ns) / 1e9)}"
+        return f"Up {duration((now_ns - state.started_ns) / 1e9)}" + (" (Paused)" if state.paused else "")
     if state.status == "exited":
         # When a killed monitor's container ended, nobody knows.
         return f"Exited ({state.exit_code})" + (f" {ago(state.finished_ns, now_ns)}" if state.finished_ns else "")
@@ -159,7 +164,7 @@ def _fits(info: ContainerInfo, name: str, values: list[str]) -> bool:
     if name == "label":
         return listing.labels_match(values, dict(container.labels))
     if name == "status":
-        return state.status in values
+        return state_text(state) in values
     if name == "exited":
         return state.status == "exited" and str(state.exit_code) in values
     if name == "network":

@@ -8,6 +8,7 @@ import os
 import select
 import time
 
+from tiffin.containers import pause
 from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, os_error
 from tiffin.model.container import Container, ContainerState
 from tiffin.runtime import signals
@@ -31,6 +32,9 @@ def kill(parts: Parts, container: Container, signal: int | str) -> None:
     end_orphan(parts, container, state)
     if state.status != "running" or not _send(state, number):
         raise ConflictError(f"cannot kill container {container.name}: container {container.id[:12]} is not running")
+    # As Docker: what ends a container ends a paused one; other signals wait until it is unpaused.
+    if number in (signals.SIGKILL, container.stop_signal):
+        pause.resume(parts, container.id)
 
 
 def _send(state: ContainerState, number: int) -> bool:
@@ -46,29 +50,37 @@ def stop(parts: Parts, container: Container, timeout_s: float | None, signal: in
         return
     patience: float = container.stop_timeout_s if timeout_s is None else timeout_s
     _send(state, signals.number(signal) if signal else container.stop_signal)
+    pause.resume(parts, container.id)
     if wait_end(parts, container, None if patience < 0 else patience):
         return
     _send(state, signals.SIGKILL)
+    pause.resume(parts, container.id)
     if not wait_end(parts, container, KILL_WAIT_S):
         raise HostError(f"container {container.name!r} did not end {KILL_WAIT_S:.0f} s after SIGKILL")
 
 
 def wait_end(parts: Parts, container: Container, timeout_s: float | None) -> bool:
     """Wait until the monitor is gone and has said its last word; False after `timeout_s`."""
+    return wait_state(parts, container, timeout_s) is not None
+
+
+def wait_state(parts: Parts, container: Container, timeout_s: float | None) -> ContainerState | None:
+    """The same; the state at the end, which may be removed a moment later. None after `timeout_s`."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         state = status.read_state(parts.paths, container.id)
         if state.status != "running":
-            return True
+            return state
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         # The container's end comes first, the monitor's a moment later; waiting on the monitor covers both, but it
         # stays for a slow reader of the last output, so look at the exit file as soon as the container is gone.
         gone = _wait_pid(state.pid, left)
         if not gone:
-            return False
+            return None
         for _ in range(2000):
-            if status.read_state(parts.paths, container.id).status != "running":
-                return True
+            state = status.read_state(parts.paths, container.id)
+            if state.status != "running":
+                return state
             time.sleep(0.001)
 
 
@@ -89,23 +101,22 @@ def _wait_pid(pid: int, timeout_s: float | None) -> bool:
         os.close(fd)
 
 
-def wait(parts: Parts, container: Container, timeout_s: float | None) -> int:
-    """Wait for the end; the exit code. ConflictError after `timeout_s` seconds."""
-    if not wait_end(parts, container, timeout_s):
-        raise ConflictError(f"container {container.name!r} still runs after {timeout_s:g} s")
-    return status.read_state(parts.paths, container.id).exit_code
-
-
 def remove(parts: Parts, container: Container, *, force: bool) -> None:
     """Remove a container and its writable layer. ConflictError while it runs, unless `force`."""
     state = status.read_state(parts.paths, container.id)
     if state.status == "running":
         if not force:
+            if parts.cgroups.frozen(container.id):
+                raise ConflictError(
+                    f"cannot remove container {container.name!r}: container is paused and must be unpaused first",
+                    hint="or force the removal",
+                )
             raise ConflictError(
                 f"cannot remove container {container.name!r}: container is running",
                 hint="stop the container before removing it, or force the removal",
             )
         _send(state, signals.SIGKILL)
+        pause.resume(parts, container.id)
         if not wait_end(parts, container, KILL_WAIT_S):
             raise HostError(f"container {container.name!r} did not end {KILL_WAIT_S:.0f} s after SIGKILL")
         try:
@@ -153,14 +164,17 @@ def end_orphan(parts: Parts, container: Container, state: ContainerState) -> Non
 
 
 def cleanup(parts: Parts, reference: str) -> None:
-    """After the end of a container: remove it if it was to be removed. Gone already is fine, the whole store too."""
+    """After the end of a container: remove it if it was to be removed.
+
+    Gone already is fine, the whole store too; and so is restarted.
+    """
     if not os.path.exists(parts.paths.database):
         return
     try:
         container = records.get(parts.database, reference)
         if container.config.auto_remove:
             remove(parts, container, force=False)
-    except NotFoundError:
+    except (NotFoundError, ConflictError):
         return
 
 
@@ -196,4 +210,6 @@ def reap(parts: Parts, container: Container, state: ContainerState) -> bool:
         remove(parts, container, force=False)
     except NotFoundError:
         pass
+    except ConflictError:
+        return False  # it was started again at this moment
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tiffin.containers import pause
 from tiffin.containers.command import merge_env, words
 from tiffin.containers.confine import confinement, spared
 from tiffin.errors import ConflictError, LaunchError, UsageError
@@ -105,11 +106,9 @@ def execute(
         raise UsageError("no command specified to execute")
     if workdir is not None and not workdir.startswith("/"):
         raise UsageError(f"the working directory {workdir!r} is invalid, it needs to be an absolute path")
-    state = status.read_state(parts.paths, container.id)
-    if state.status != "running":
-        raise ConflictError(
-            f"container {container.name!r} is not running", hint=f"`tiffin start {container.name}` starts it"
-        )
+    state = pause.running(parts, container)
+    if state.paused:
+        raise ConflictError(f"Container {container.name} is paused, unpause the container before exec")
     with parts.timed("plan"):
         process = describe(parts, container, state, command, tty, user, workdir, env, privileged)
         plan = _plan(parts, container, state, process, tty_size, privileged)

@@ -52,9 +52,9 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
 
 def _state(state: ContainerState) -> dict[str, Any]:
     return {
-        "Status": state.status,
+        "Status": "paused" if state.paused else state.status,
         "Running": state.status == "running",
-        "Paused": False,
+        "Paused": state.paused,
         "Restarting": False,
         "OOMKilled": state.oom_killed,
         "Dead": False,

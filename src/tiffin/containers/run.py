@@ -42,6 +42,10 @@ def run(parts: Parts, config: ContainerConfig, *, input: bytes | None, timeout_s
                 end.remove(parts, container, force=not done)
             except NotFoundError:
                 pass  # another command saw that it had ended and was to be removed
+            except ConflictError:
+                if not done:
+                    raise
+                # It was restarted meanwhile, and its next end removes it.
     return result
 
 

@@ -7,7 +7,7 @@ import sys
 
 from tiffin.containers import files
 from tiffin.containers.confine import confinement, spared
-from tiffin.errors import ConflictError, NotFoundError, TiffinError, os_error
+from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, os_error
 from tiffin.model.container import Container, Device
 from tiffin.runtime import native, spec, users
 from tiffin.runtime.compile import DEFAULT_DEVICES, Monitor, compile_launch
@@ -34,17 +34,29 @@ def start(
     ConflictError when it runs already and `attach` was asked; LaunchError and its kinds when a step failed.
     """
     with ContainerLock(parts.paths, container.id):
-        if parts.database.row("SELECT 1 FROM containers WHERE id = ? AND removing = 0", (container.id,)) is None:
-            drop_empty(parts.paths.container(container.id))
-            raise NotFoundError(f"no such container: {container.name}")
+        container = still_there(parts, container)
         if status.read_state(parts.paths, container.id).status == "running":
+            if parts.cgroups.frozen(container.id):
+                raise ConflictError("cannot start a paused container, try unpause instead")
             if attach:
                 raise ConflictError(f"container {container.name!r} is already running", hint="attach to it instead")
             return None
-        return _launch(parts, container, attach, tty_size)
+        return launch(parts, container, attach, tty_size)
 
 
-def _launch(parts: Parts, container: Container, attach: bool, tty_size: tuple[int, int] | None) -> Attachment | None:
+def still_there(parts: Parts, container: Container) -> Container:
+    """The record as it is now that its lock is held. NotFoundError when it was removed meanwhile."""
+    now = records.current(parts.database, container.id)
+    if now is None:
+        drop_empty(parts.paths.container(container.id))
+        raise NotFoundError(f"no such container: {container.name}")
+    return now
+
+
+def launch(parts: Parts, container: Container, attach: bool, tty_size: tuple[int, int] | None) -> Attachment | None:
+    """Start what does not run; its lock is held."""
+    if not status.wait_for_monitor(parts.paths, container.id):
+        raise HostError(f"container {container.name!r} has ended, but its monitor does not")
     status.write_starting(parts.paths, container.id)
     try:
         with parts.timed("plan"):

@@ -117,11 +117,13 @@ class Container(Record):
 class ContainerState(Record):
     """How a container stands at the moment of reading.
 
-    `status` is "created", "running", "exited" or "removing"; times are nanoseconds since the epoch, 0 for never;
-    `pid` is the host's number for the container's first process, 0 when it does not run.
+    `status` is "created", "running", "exited" or "removing"; `paused` is a running one that stands still;
+    times are nanoseconds since the epoch, 0 for never; `pid` is the host's number for the container's first process,
+    0 when it does not run.
     """
 
     status: str
+    paused: bool = False
     pid: int = 0
     pid_start_ticks: int = 0
     monitor_pid: int = 0

@@ -1,4 +1,4 @@
-"""Container records in the database: added once, looked up by name or ID, deleted once."""
+"""Container records in the database: added once, looked up by name or ID, changed as a whole, deleted once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from tiffin.model.container import Container, container_from_dict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tiffin.state.db import Database
 
 HEX_DIGITS = frozenset("0123456789abcdef")
@@ -32,12 +34,47 @@ def add(database: Database, container: Container, *, needs_image: bool) -> None:
                 ),
             )
     except sqlite3.IntegrityError as error:
-        holder = database.row("SELECT id FROM containers WHERE name = ?", (container.name,))
-        by = f" by container {holder[0][:12]}" if holder else ""
-        raise ConflictError(
-            f"the container name {container.name!r} is already in use{by}",
-            hint="remove or rename that container, or choose another name",
-        ) from error
+        raise _name_in_use(database, container.name) from error
+
+
+def change(database: Database, container_id: str, change: Callable[[Container], Container]) -> Container:
+    """Replace a record by what `change` makes of it, in one transaction; the new one. `id` and times stay.
+
+    ConflictError when its new name is in use, NotFoundError when the container is gone or going.
+    """
+    changed = None
+    try:
+        with database.transaction():
+            container = current(database, container_id)
+            if container is None:
+                raise NotFoundError(f"no such container: {container_id[:12]}")
+            changed = change(container)
+            database.execute(
+                "UPDATE containers SET name = ?, record = ? WHERE id = ?",
+                (changed.name, json.dumps(changed.to_dict(), separators=(",", ":")), container_id),
+            )
+    except sqlite3.IntegrityError as error:
+        raise _name_in_use(database, changed.name if changed else "") from error
+    return changed
+
+
+def current(database: Database, container_id: str) -> Container | None:
+    """The record as it is now; None when the container is gone, or its removal has begun."""
+    row = database.row("SELECT record FROM containers WHERE id = ? AND removing = 0", (container_id,))
+    return container_from_dict(json.loads(row[0])) if row else None
+
+
+def exists(database: Database, container_id: str) -> bool:
+    return database.row("SELECT 1 FROM containers WHERE id = ?", (container_id,)) is not None
+
+
+def _name_in_use(database: Database, name: str) -> ConflictError:
+    holder = database.row("SELECT id FROM containers WHERE name = ?", (name,))
+    by = f" by container {holder[0][:12]}" if holder else ""
+    return ConflictError(
+        f"the container name {name!r} is already in use{by}",
+        hint="remove or rename that container, or choose another name",
+    )
 
 
 def name_taken(database: Database, name: str) -> bool:

@@ -156,6 +156,22 @@ def read_state(paths: Paths, container_id: str, *, removing: bool = False) -> Co
     return ContainerState(status="removing" if removing else "created")
 
 
+def wait_for_monitor(paths: Paths, container_id: str, timeout_s: float = 5.0) -> bool:
+    """Wait until the monitor of the last run has taken its files away; False when it has not after `timeout_s`.
+
+    It does so a moment after its last word, and what a new monitor has written under the same names by then would go
+    with them. `status` is the last one.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        words = _read(f"{paths.container_run(container_id)}/status")
+        if len(words) != 7 or words[6] != boot_id() or not alive(int(words[1]), int(words[2])):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+
+
 def _unsaid(starting: list[str], running: list[str], removing: bool) -> ContainerState:
     _, pid, ticks, boot, started = starting
     if boot == boot_id() and not running and alive(int(pid), int(ticks)):

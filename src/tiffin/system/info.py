@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from tiffin._version import __version__
+from tiffin.containers import pause
 from tiffin.state import containers as records
-from tiffin.state import status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,9 +19,8 @@ def info(parts: Parts) -> dict[str, Any]:
     """Docker's field names where they fit; what is Tiffin's own stands under "Tiffin"."""
     from tiffin.launcher_path import launcher_path
 
-    states = [
-        status.read_state(parts.paths, container.id).status for container, _ in records.all_containers(parts.database)
-    ]
+    found = [pause.read_state(parts, container.id) for container, _ in records.all_containers(parts.database)]
+    states = ["paused" if state.paused else state.status for state in found]
     system = os.uname()
     driver, reason = parts.storage_choice()
     version = str(parts.cgroups.version)
@@ -29,8 +28,8 @@ def info(parts: Parts) -> dict[str, Any]:
         "ServerVersion": __version__,
         "Containers": len(states),
         "ContainersRunning": states.count("running"),
-        "ContainersPaused": 0,
-        "ContainersStopped": len(states) - states.count("running"),
+        "ContainersPaused": states.count("paused"),
+        "ContainersStopped": len(states) - states.count("running") - states.count("paused"),
         "Images": len(parts.images.list()),
         "Driver": driver,
         "DriverStatus": [["Chosen because", reason]],

@@ -1,0 +1,139 @@
+"""`pause`, `unpause`, `restart`, `rename` and `update`."""
+
+from __future__ import annotations
+
+from tiffin.cli.container_flags import CREATE_OPTIONS
+from tiffin.cli.options import Option, Verb, absent
+from tiffin.cli.report import for_each
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tiffin.cli.context import Context
+    from tiffin.cli.options import Parsed
+
+_ARGUMENTS = "CONTAINER [CONTAINER...]"
+_LIMITS = (
+    "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems", "memory", "memory-reservation", "memory-swap", "pids-limit",
+)  # fmt: skip
+
+
+def _pause(context: Context, parsed: Parsed) -> int:
+    def pause(reference: str) -> str:
+        context.engine.pause(reference)
+        return reference
+
+    return for_each(context, parsed.arguments, pause)
+
+
+def _unpause(context: Context, parsed: Parsed) -> int:
+    def unpause(reference: str) -> str:
+        context.engine.unpause(reference)
+        return reference
+
+    return for_each(context, parsed.arguments, unpause)
+
+
+def _restart(context: Context, parsed: Parsed) -> int:
+    timeout_s = parsed.number("timeout")
+    signal = parsed.text("signal")
+
+    def restart(reference: str) -> str:
+        context.engine.restart(reference, timeout_s=timeout_s, signal=signal)
+        return reference
+
+    return for_each(context, parsed.arguments, restart)
+
+
+def _rename(context: Context, parsed: Parsed) -> int:
+    old, new = (word.strip() for word in parsed.arguments)
+    if not old or not new:
+        from tiffin.errors import UsageError
+
+        raise UsageError("Neither old nor new names may be empty")
+    context.engine.rename(old, new)
+    return 0
+
+
+def _update(context: Context, parsed: Parsed) -> int:
+    from tiffin.cli.container_options import resources
+    from tiffin.errors import UsageError
+
+    if not any(parsed.given(name) for name in _LIMITS):
+        raise UsageError("you must provide one or more flags when using this command", hint=parsed.verb.see_help)
+    changes = resources(parsed)
+
+    def update(reference: str) -> str:
+        context.engine.update(reference, changes)
+        return reference
+
+    return for_each(context, parsed.arguments, update)
+
+
+PAUSE = Verb(
+    name="pause",
+    summary="Have all processes of one or more containers stand still",
+    run=_pause,
+    arguments=_ARGUMENTS,
+    minimum=1,
+    maximum=None,
+    examples=(("tiffin pause web", "it stays in memory and runs on with `tiffin unpause web`"),),
+)
+
+UNPAUSE = Verb(
+    name="unpause",
+    summary="Let one or more paused containers run on",
+    run=_unpause,
+    arguments=_ARGUMENTS,
+    minimum=1,
+    maximum=None,
+    examples=(("tiffin unpause $(tiffin ps -q --filter status=paused)", "all that stand still"),),
+)
+
+RESTART = Verb(
+    name="restart",
+    summary="Stop one or more containers, if they run, and start them",
+    run=_restart,
+    arguments=_ARGUMENTS,
+    minimum=1,
+    maximum=None,
+    options=(
+        Option(name="signal", short="s", word="signal", help="Signal to send first", default="the container's"),
+        Option(
+            name="timeout", alias="time", short="t", kind="int", word="seconds",
+            help="Seconds to wait before killing it; -1 waits for ever", default="the container's, or 10",
+        ),
+    ),
+    examples=(("tiffin restart -t 2 web", "asks it to end, kills after 2 seconds, and starts it again"),),
+)  # fmt: skip
+
+RENAME = Verb(
+    name="rename",
+    summary="Rename a container",
+    run=_rename,
+    arguments="CONTAINER NEW_NAME",
+    minimum=2,
+    maximum=2,
+    examples=(("tiffin rename web old-web", "the name web is free again"),),
+)
+
+UPDATE = Verb(
+    name="update",
+    summary="Change the limits of one or more containers",
+    run=_update,
+    arguments=_ARGUMENTS,
+    minimum=1,
+    maximum=None,
+    description="A running container has the new limits at once. They are kept for every later start.",
+    options=tuple(option for option in CREATE_OPTIONS if option.name in _LIMITS),
+    absent={
+        **absent("Tiffin limits no block devices so far", "blkio-weight"),
+        **absent("use --cpus, which sets both period and quota", "cpu-period", "cpu-quota"),
+        **absent("Tiffin sets no real-time CPU budgets so far", "cpu-rt-period", "cpu-rt-runtime"),
+        **absent("Linux has dropped this limit; --memory counts kernel memory too", "kernel-memory"),
+        **absent("Tiffin restarts no containers so far", "restart"),
+    },
+    examples=(
+        ("tiffin update --cpus 1.5 -m 512m --memory-swap 1g web", "more, or less, while it runs"),
+        ("tiffin update --pids-limit -1 web", "as many processes as it likes"),
+    ),
+)

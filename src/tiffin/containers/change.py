@@ -1,0 +1,86 @@
+"""What can be changed of a container that exists: its name and its limits."""
+
+from __future__ import annotations
+
+from tiffin.cgroups import limits
+from tiffin.containers import names
+from tiffin.errors import HostError, NotFoundError, UsageError
+from tiffin.model.container import Container
+from tiffin.model.resources import Resources
+from tiffin.state import containers as records
+from tiffin.state import status
+from tiffin.state.locks import ContainerLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tiffin.parts import Parts
+
+
+def rename(parts: Parts, container: Container, name: str) -> None:
+    """Give it another name. UsageError for what is no name, or its own; ConflictError for another's."""
+    if not name:
+        raise UsageError("Neither old nor new names may be empty")
+    name = names.check_name(name)
+    if name == container.name:
+        raise UsageError("Renaming a container with the same name as its current name")
+    records.change(parts.database, container.id, lambda now: now.replace(name=name))
+
+
+def update(parts: Parts, container: Container, changes: Resources) -> None:
+    """Change the limits that are not None (and not 0, which Docker takes for None): all of them, or none.
+
+    They hold at once if it runs, and at every start from now on. UsageError and HostError before anything is changed,
+    HostError with everything as it was when the kernel refuses.
+    """
+    with ContainerLock(parts.paths, container.id):
+        before = records.current(parts.database, container.id)
+        if before is None:
+            raise NotFoundError(f"no such container: {container.name}")
+        changes = limits.normalized(changes)
+        resources = merged(before.config.resources, changes, counts_swap=parts.cgroups.counts_swap())
+        parts.cgroups.validate(resources)
+        # The record first: a failure of the kernel can be taken back there, a full disk could not be here.
+        _record(parts, container, resources)
+        try:
+            if status.read_state(parts.paths, container.id).status == "running":
+                parts.cgroups.update(container.id, changes)
+        except BaseException as error:
+            if not isinstance(error, HostError):
+                _record(parts, container, before.config.resources)
+                raise
+            if status.read_state(parts.paths, container.id).status != "running":
+                return  # it has ended meanwhile, and starts with the new limits
+            _record(parts, container, before.config.resources)
+            hint = error.hint or _in_use(parts, container, changes)
+            raise HostError(f"cannot update container {container.name}: {error.message}", hint=hint) from error
+
+
+def merged(now: Resources, changes: Resources, *, counts_swap: bool) -> Resources:
+    """The limits after the change. UsageError when memory would exceed memory plus swap.
+
+    A limit of memory alone came with as much swap at the start, and a change of memory does not change the sum: it is
+    written down, so that a restart does not either.
+    """
+    asked = {name: value for name in Resources._fields if (value := getattr(changes, name)) is not None}
+    now = limits.normalized(now)
+    if counts_swap and now.memory_bytes is not None and now.memory_swap_bytes is None and "memory_bytes" in asked:
+        now = now.replace(memory_swap_bytes=2 * now.memory_bytes)
+    after = now.replace(**asked)
+    if "memory_bytes" in asked or "memory_swap_bytes" in asked:
+        limits.check_update(after.memory_bytes, after.memory_swap_bytes)
+    return after
+
+
+def _record(parts: Parts, container: Container, resources: Resources) -> None:
+    def change(now: Container) -> Container:
+        return now.replace(config=now.config.replace(resources=resources))
+
+    records.change(parts.database, container.id, change)
+
+
+def _in_use(parts: Parts, container: Container, changes: Resources) -> str | None:
+    """Why a limit of memory is refused, most often."""
+    used = parts.cgroups.stats(container.id).memory_bytes
+    if used is None or changes.memory_bytes is None:
+        return None
+    return f"it uses {used} bytes of memory now"
