@@ -8,7 +8,7 @@ import threading
 import time
 
 from tiffin.errors import StoreError, os_error
-from tiffin.state.schema import SCHEMA, VERSION
+from tiffin.state.schema import MIGRATIONS, SCHEMA, VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class Database:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 self._create(connection)
+            elif version in MIGRATIONS:
+                self._migrate(connection)
             elif version != VERSION:
                 raise StoreError(
                     f"the store {self.path!r} has format {version}, this Tiffin knows {VERSION}",
@@ -90,10 +92,19 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version == 0:  # nobody else was faster
-            for statement in SCHEMA.split(";"):
-                if statement.strip():
-                    connection.execute(statement)
+            _execute_all(connection, SCHEMA)
             connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("COMMIT")
+
+    @staticmethod
+    def _migrate(connection: sqlite3.Connection) -> None:
+        """Bring an older store to this version, in one transaction: a killed migration has changed nothing."""
+        connection.execute("BEGIN IMMEDIATE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        while version in MIGRATIONS:  # unless somebody else was faster
+            _execute_all(connection, MIGRATIONS[version])
+            version += 1
+            connection.execute(f"PRAGMA user_version={version}")
         connection.execute("COMMIT")
 
     def _explained(self, error: sqlite3.Error) -> StoreError:
@@ -158,6 +169,12 @@ class Database:
                 connection.close()
             self._all.clear()
         self._local = threading.local()
+
+
+def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";"):
+        if statement.strip():
+            connection.execute(statement)
 
 
 class Transaction:
