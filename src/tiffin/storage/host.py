@@ -72,9 +72,7 @@ class HostDriver:
         for path in self._covered():
             _hide(upper, path, 0)
 
-    def steps(
-        self, container_id: str, image_id: str, target: str, *, volatile: bool = False
-    ) -> tuple[MountStep, ...]:
+    def steps(self, container_id: str, image_id: str, target: str, *, volatile: bool = False) -> tuple[MountStep, ...]:
         if self._mode is None:
             known = recall(self._paths, self.name)
             if known is None:
@@ -93,6 +91,10 @@ class HostDriver:
         data = overlay_data((lower,), f"{base}/upper", f"{base}/work", options=sync_options(base, volatile))
         steps.append(MountStep(source="tiffin", target=target, fstype="overlay", data=data))
         return tuple(steps)
+
+    def empty_places(self) -> list[str]:
+        """Directories of the host that containers see empty."""
+        return [f"/{name}" for name, _ in FRESH] + self._covered()
 
     def _covered(self) -> list[str]:
         """Where the store and the run directory show in the file system at `/`; outermost ones only."""
