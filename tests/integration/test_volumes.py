@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import tarfile
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -206,6 +207,10 @@ def test_detached_with_rm(tiffin: Runner, stocked: str) -> None:
     assert len(tiffin.ok("volume", "ls", "-q").split()) == 2
     tiffin.ok("rm", "-f", container)
     assert tiffin.ok("volume", "ls", "-q") == "named"
+    tiffin.ok("run", "-d", "--rm", stocked, "true")
+    deadline = time.monotonic() + 10
+    while tiffin.ok("volume", "ls", "-q") != "named":
+        assert time.monotonic() < deadline, "its monitor did not remove it with its volume"
 
 
 def test_a_volume_in_use_stays(tiffin: Runner, busybox: str) -> None:
