@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from tiffin.model.image import HistoryEntry, Image, ImageConfig
     from tiffin.model.resources import Resources
+    from tiffin.model.volume import Volume, VolumeInfo
     from tiffin.runtime.attach import Attachment
 
 __all__ = [
@@ -62,6 +63,8 @@ __all__ = [
     "ImageConfig",
     "LogLine",
     "Result",
+    "Volume",
+    "VolumeInfo",
     # What is asked of a container.
     "ContainerConfig",
     "Device",
@@ -101,6 +104,7 @@ _HOMES = {
     ),
     "tiffin.model.image": ("HistoryEntry", "Image", "ImageConfig"),
     "tiffin.model.resources": ("Resources",),
+    "tiffin.model.volume": ("Volume", "VolumeInfo"),
     "tiffin.runtime.attach": ("Attachment",),
     "tiffin.errors": (
         "TiffinError",

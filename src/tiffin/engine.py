@@ -9,7 +9,7 @@ from tiffin.state import containers as records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import IO, Any, Self
 
     from tiffin.containers.execute import ExecSession
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tiffin.containers.result import Result
     from tiffin.model.image import HistoryEntry, Image
     from tiffin.model.resources import Resources
+    from tiffin.model.volume import Volume, VolumeInfo
     from tiffin.runtime.attach import Attachment
     from tiffin.system.prune import Pruned, PrunePlan
 
@@ -371,17 +372,63 @@ class Engine:
 
         return processes.table(self._parts, self._get(container), columns)
 
-    def remove(self, container: str, *, force: bool = False) -> None:
-        """Remove a container and all it wrote. ConflictError while it runs, unless `force` kills it first."""
+    def remove(self, container: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove a container and all it wrote, and with `volumes` its anonymous volumes.
+
+        ConflictError while it runs, unless `force` kills it first.
+        """
         from tiffin.containers import end
 
-        end.remove(self._parts, self._get(container), force=force)
+        end.remove(self._parts, self._get(container), force=force, volumes=volumes)
 
     def cleanup(self, container: str) -> None:
         """Finish what the end of a container asks for; its monitor calls this when nobody else promised to."""
         from tiffin.containers import end
 
         end.cleanup(self._parts, container)
+
+    # Volumes
+
+    def volume_create(
+        self,
+        name: str | None = None,
+        *,
+        driver: str = "local",
+        labels: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> Volume:
+        """Make a volume, or find the one of that name; without a name an anonymous one. UsageError."""
+        from tiffin.volumes import manage
+
+        return manage.create(self._parts, name, driver=driver, labels=labels or {}, options=options or {})
+
+    def volumes(self) -> list[VolumeInfo]:
+        """All volumes by name, with the containers that use them."""
+        from tiffin.volumes import manage
+
+        return manage.infos(self._parts)
+
+    def volume(self, name: str) -> VolumeInfo:
+        """A volume, by its whole name. NotFoundError."""
+        from tiffin.volumes import manage
+
+        return manage.info(self._parts, name)
+
+    def inspect_volume(self, name: str) -> dict[str, Any]:
+        """Everything known of a volume, with Docker's field names. NotFoundError."""
+        from tiffin.volumes import manage
+
+        return manage.inspect(self._parts, name)
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume and its files. ConflictError while a container needs it, running or not."""
+        from tiffin.volumes import manage
+
+        manage.remove(self._parts, name)
+
+    def prune_volumes(self, *, all: bool = False) -> Pruned:
+        """Remove the anonymous volumes that no container needs; with `all` named ones too."""
+        return self.prune(self.prune_plan(containers=False, images=False, volumes="all" if all else "anonymous"))
 
     # The engine itself
 
@@ -403,14 +450,25 @@ class Engine:
 
         return check(self._parts, contents=contents)
 
-    def prune_plan(self, *, containers: bool = True, images: bool = True, all_images: bool = False) -> PrunePlan:
+    def prune_plan(
+        self,
+        *,
+        containers: bool = True,
+        images: bool = True,
+        all_images: bool = False,
+        volumes: str = "",
+        choose: Callable[[tuple[Volume, ...]], tuple[Volume, ...]] | None = None,
+    ) -> PrunePlan:
         """What `prune` would remove: ended containers, images without a name, litter.
 
-        With `all_images` every image that no container needs.
+        With `all_images` every image that no container needs. `volumes` is "", or "anonymous" or "all" for those
+        volumes that no container needs; `choose` leaves some of these.
         """
         from tiffin.system.prune import plan
 
-        return plan(self._parts, containers=containers, images=images, all_images=all_images)
+        return plan(
+            self._parts, containers=containers, images=images, all_images=all_images, volumes=volumes, choose=choose
+        )
 
     def prune(self, plan: PrunePlan) -> Pruned:
         """Remove what the plan lists and what is still unused now."""

@@ -64,7 +64,7 @@ class Parts:
             os.makedirs(paths.root, mode=0o711, exist_ok=True)
             check_owner(paths.root)
             self._closed_to_others = True
-            for directory in (paths.objects, paths.layers, paths.images, f"{paths.root}/containers"):
+            for directory in (paths.objects, paths.layers, paths.images, paths.volumes, f"{paths.root}/containers"):
                 if not os.path.isdir(directory):
                     os.makedirs(directory, mode=0o700, exist_ok=True)
         except OSError:

@@ -39,6 +39,11 @@ class Paths(Record):
         return f"{self.root}/images"
 
     @property
+    def volumes(self) -> str:
+        """One directory per volume, by name; its files are in `_data` there."""
+        return f"{self.root}/volumes"
+
+    @property
     def cache(self) -> str:
         """Derived data; deleting it costs time only."""
         return f"{self.root}/cache"

@@ -14,6 +14,7 @@ import pytest
 import tiffin
 from tiffin.errors import StoreError, TiffinError
 from tiffin.model.container import ContainerConfig
+from tiffin.state.schema import VERSION
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_a_database_from_the_future(engine: tiffin.Engine) -> None:
     connection.close()
     with tiffin.Engine(engine.root) as again, pytest.raises(StoreError) as caught:
         again.images()
-    assert caught.value.message == f"the store '{engine.root}/state.db' has format 99, this Tiffin knows 1"
+    assert caught.value.message == f"the store '{engine.root}/state.db' has format 99, this Tiffin knows {VERSION}"
 
 
 @pytest.mark.damages_store

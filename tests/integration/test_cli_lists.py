@@ -137,6 +137,8 @@ def test_the_system(tiffin: Runner, busybox: str) -> None:
     assert tiffin.ok("info", "-f", "{{.Images}} {{.Containers}} {{.DockerRootDir}}") == f"1 0 {tiffin.root}"
     assert "Storage Driver: " in tiffin.ok("info")
     assert tiffin.ok("system", "check") == "No problems found."
-    assert [line.split()[0] for line in tiffin.ok("system", "df").splitlines()] == ["TYPE", "Images", "Containers"]
-    assert tiffin.ok("system", "df", "--format", "{{.Type}} {{.TotalCount}}") == "Images 1\nContainers 0"
+    rows = ["TYPE", "Images", "Containers", "Local"]
+    assert [line.split()[0] for line in tiffin.ok("system", "df").splitlines()] == rows
+    counts = "Images 1\nContainers 0\nLocal Volumes 0"
+    assert tiffin.ok("system", "df", "--format", "{{.Type}} {{.TotalCount}}") == counts
     assert "busybox:latest" in tiffin.ok("system", "df", "-v")

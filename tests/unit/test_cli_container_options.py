@@ -144,6 +144,25 @@ def test_unreadable_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "mounts"),
+    [
+        ("-v data:/b", (Mount(type="volume", source="data", target="/b"),)),
+        ("-v data:/b:ro,nocopy", (Mount(type="volume", source="data", target="/b", readonly=True, nocopy=True),)),
+        ("-v /b", (Mount(type="volume", target="/b", anonymous=True),)),
+        ("-v /b -v /b", (Mount(type="volume", target="/b", anonymous=True),)),
+        ("-v /b -v data:/b/", (Mount(type="volume", source="data", target="/b/"),)),
+        ("--mount target=/b", (Mount(type="volume", target="/b"),)),
+        ("--mount type=volume,src=data,dst=/b,ro,volume-nocopy,volume-label=a=1,volume-label=b",
+         (Mount(type="volume", source="data", target="/b", readonly=True, nocopy=True,
+                volume_labels=(("a", "1"), ("b", ""))),)),
+    ],
+)  # fmt: skip
+def test_volumes(words: str, mounts: tuple[Mount, ...]) -> None:
+    assert config(*words.split()).mounts == mounts
+    assert config("--volumes-from", "web:ro", "--volumes-from=db").volumes_from == ("web:ro", "db")
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         ("-e =1", 'invalid argument "=1" for "-e, --env": no variable name in \'=1\''),
@@ -174,15 +193,28 @@ def test_unreadable_files(tmp_path: Path) -> None:
         ("--uts foo", 'invalid argument "foo" for "--uts": it is host or private'),
         ("--stop-timeout -2",
          'invalid argument "-2" for "--stop-timeout": seconds are not negative, except -1 for no limit'),
-        ("-v a:/b:c:d", 'invalid argument "a:/b:c:d" for "-v, --volume": not of the form host:inside[:options]'),
-        ("-v /a:", 'invalid argument "/a:" for "-v, --volume": not of the form host:inside[:options]'),
+        ("-v a:/b:c:d", 'invalid argument "a:/b:c:d" for "-v, --volume": not of the form [source:]inside[:options]'),
+        ("-v /a:", 'invalid argument "/a:" for "-v, --volume": not of the form [source:]inside[:options]'),
         ("-v /a:b", 'invalid argument "/a:b" for "-v, --volume": the path inside, \'b\', is not absolute'),
         ("-v /a:/", 'invalid argument "/a:/" for "-v, --volume": the path inside cannot be \'/\''),
         ("-v /a:/b:foo", 'invalid argument "/a:/b:foo" for "-v, --volume": unknown option \'foo\''),
         ("-v /a:/b:ro,rw", 'invalid argument "/a:/b:ro,rw" for "-v, --volume": \'ro\' and \'rw\' at once'),
+        ("-v x:/b", ('invalid argument "x:/b" for "-v, --volume": volume name is too short, '
+         "names should be at least two alphanumeric characters")),
+        ("-v a/b:/b",
+         ('invalid argument "a/b:/b" for "-v, --volume": "a/b" includes invalid characters for a local volume name, '
+          'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed (if you intended to pass a host directory, '
+          "use an absolute path)")),
+        ("-v data:/b:rshared",
+         'invalid argument "data:/b:rshared" for "-v, --volume": the propagation \'rshared\' is for host directories'),
+        ("-v /a:/b:nocopy", 'invalid argument "/a:/b:nocopy" for "-v, --volume": \'nocopy\' is for named volumes'),
+        ("-v x1:/x -v x2:/x", "duplicate mount point: /x"),
+        ("--mount type=bind,src=/a,dst=/b,volume-nocopy",
+         ('invalid argument "type=bind,src=/a,dst=/b,volume-nocopy" for "--mount": '
+         "'volume-nocopy' does not go with type=bind")),
         ("--mount foo", 'invalid argument "foo" for "--mount": field \'foo\' is not a key=value pair'),
         ("--mount type=foo,target=/x",
-         'invalid argument "type=foo,target=/x" for "--mount": unknown type \'foo\'; it is bind or tmpfs'),
+         'invalid argument "type=foo,target=/x" for "--mount": unknown type \'foo\'; it is bind, tmpfs or volume'),
         ("--mount type=bind,src=/a", 'invalid argument "type=bind,src=/a" for "--mount": target is required'),
         ("--mount type=bind,target=/a",
          'invalid argument "type=bind,target=/a" for "--mount": source is required for type=bind'),
@@ -205,12 +237,13 @@ def test_bad_values(words: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("-v data:/b", ("-v data:/b asks for the named volume 'data', which is not supported yet: "
-         "Tiffin has no named volumes so far")),
-        ("-v /data", "-v /data asks for an anonymous volume, which is not supported yet"),
-        ("--mount type=volume,source=x,target=/x",
-         "--mount type=volume is not supported yet: Tiffin has no named volumes so far"),
-        ("--mount target=/x", "--mount type=volume is not supported yet: Tiffin has no named volumes so far"),
+        ("--mount type=volume,source=xx,target=/x,volume-subpath=a",
+         "volume-subpath=a is not supported yet: Tiffin mounts whole volumes of its own"),
+        ("--mount type=volume,target=/x,volume-driver=nfs",
+         "volume-driver=nfs is not supported yet: Tiffin has only the driver local"),
+        ("--mount type=image,source=x,target=/x",
+         "--mount type=image is not supported yet: Tiffin does not mount images so far"),
+        ("--volume-driver nfs", "--volume-driver nfs is not supported yet: Tiffin has only the driver local"),
         ("--network bridge", "--network bridge is not supported yet: Tiffin has no bridge networks so far"),
         ("--pid container:x", "--pid container:x is not supported yet: Tiffin shares no container's so far"),
         ("--ipc shareable", "--ipc shareable is not supported yet: Tiffin shares no container's so far"),

@@ -21,7 +21,7 @@ PUBLIC = """
     AmbiguousError Attachment CommandNotExecutable CommandNotFound ConflictError Container ContainerConfig
     ContainerInfo ContainerState Device Engine ExecSession HistoryEntry HostError Image ImageConfig InvalidImageError
     LaunchError LogConfig LogLine Mount NotFoundError NotSupportedError Resources Result StoreError TiffinError Ulimit
-    UsageError __version__ run
+    UsageError Volume VolumeInfo __version__ run
 """
 
 

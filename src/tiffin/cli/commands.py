@@ -69,6 +69,16 @@ GROUPS = {
             "prune": "prune IMAGE_PRUNE",
         },
     ),
+    "volume": (
+        "Manage volumes",
+        {
+            "create": "volumes CREATE",
+            "ls": "volumes LS",
+            "rm": "volumes RM",
+            "inspect": "volumes INSPECT",
+            "prune": "prune VOLUME_PRUNE",
+        },
+    ),
     "system": (
         "Manage Tiffin itself",
         {
@@ -80,7 +90,11 @@ GROUPS = {
     ),
 }
 
-ALIASES = {"container": {"list": "ls", "ps": "ls", "remove": "rm"}, "image": {"list": "ls", "remove": "rm"}}
+ALIASES = {
+    "container": {"list": "ls", "ps": "ls", "remove": "rm"},
+    "image": {"list": "ls", "remove": "rm"},
+    "volume": {"list": "ls", "remove": "rm"},
+}
 
 _NO_REGISTRY = "Tiffin has no registries so far; get images with `tiffin load`, `tiffin import` or `tiffin bootstrap`"
 _NO_BUILD = "Tiffin builds no images so far; `tiffin import --change` makes one from a tar archive"
@@ -101,7 +115,6 @@ ABSENT = {
     "plugin": "Tiffin has no plugins",
     "pod": "Tiffin has no pods so far",
     "stats": "Tiffin shows no usage figures so far",
-    "volume": "Tiffin has no named volumes so far; bind a host directory with -v",
 }
 
 

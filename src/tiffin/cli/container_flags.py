@@ -44,7 +44,7 @@ CREATE_OPTIONS = (
     Option(name="memory", short="m", word="bytes", help="Memory limit, such as 512m"),
     Option(name="memory-reservation", word="bytes", help="Memory that is kept for it when the host runs short"),
     Option(name="memory-swap", word="bytes", help="Limit of memory plus swap; -1 for unlimited swap"),
-    Option(name="mount", kind="list", word="type=…,…", help="type=bind,source=…,target=… or type=tmpfs,target=…"),
+    Option(name="mount", kind="list", word="type=…,…", help="type=volume|bind|tmpfs,source=…,target=…"),
     Option(name="name", word="name", help="Name of the container"),
     Option(name="network", alias="net", kind="list", word="none|host", help="Network", default="none"),
     Option(name="pid", word="host|private", help="PID namespace", default="private"),
@@ -63,7 +63,15 @@ CREATE_OPTIONS = (
     Option(name="tmpfs", kind="list", word="dir[:options]", help="Mount an empty tmpfs"),
     Option(name="ulimit", kind="list", word="name=soft[:hard]", help="Resource limit, such as nofile=1024:4096"),
     Option(name="uts", word="host", help="UTS namespace: the host's instead of a private one"),
-    Option(name="volume", short="v", kind="list", word="host:inside[:options]", help="Bind a host directory or file"),
+    Option(
+        name="volume",
+        short="v",
+        kind="list",
+        word="[source:]inside[:options]",
+        help="Mount a volume, or bind a host directory or file",
+    ),
+    Option(name="volume-driver", word="local", help="Driver of new volumes", default="local"),
+    Option(name="volumes-from", kind="list", word="container[:ro]", help="Mount what another container has mounted"),
 )
 
 RUN_OPTIONS = (
@@ -83,7 +91,6 @@ ABSENT = {
         "Tiffin does not write /etc/hosts and /etc/resolv.conf from options so far; bind your own with -v",
         "add-host", "dns", "dns-option", "dns-opt", "dns-search",
     ),
-    **absent("Tiffin has no named volumes so far; bind a host directory with -v", "volume-driver", "volumes-from"),
     **absent(
         "Tiffin runs no health checks so far",
         "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period",

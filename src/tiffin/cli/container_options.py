@@ -53,6 +53,7 @@ def config_from(parsed: Parsed) -> ContainerConfig:
         uts=_namespace(parsed, "uts", ("host", "private"), ""),
         cgroupns=_namespace(parsed, "cgroupns", ("host", "private"), ""),
         mounts=_mounts(parsed),
+        volumes_from=tuple(parsed.items("volumes-from")),
         read_only=parsed.flag("read-only"),
         cap_add=tuple(parsed.items("cap-add")),
         cap_drop=tuple(parsed.items("cap-drop")),
@@ -149,11 +150,18 @@ def _namespace(parsed: Parsed, name: str, modes: tuple[str, ...], others: str) -
 
 
 def _mounts(parsed: Parsed) -> tuple[Mount, ...]:
+    driver = parsed.text("volume-driver")
+    if driver not in (None, "local"):
+        raise NotSupportedError(f"--volume-driver {driver} is not supported yet: Tiffin has only the driver local")
     mounts = (
         *_each(parsed, "volume", mount_options.volume),
         *_each(parsed, "mount", mount_options.mount),
         *_each(parsed, "tmpfs", mount_options.tmpfs),
     )
+    # As Docker: a volume of `-v /path` gives way to whatever else is mounted there.
+    places = {os.path.normpath(mount.target) for mount in mounts if not _gives_way(mount)}
+    kept = [mount for mount in mounts if not (_gives_way(mount) and os.path.normpath(mount.target) in places)]
+    mounts = tuple({(mount if _gives_way(mount) else id(mount)): mount for mount in kept}.values())
     seen = set()
     for mount in mounts:
         target = os.path.normpath(mount.target)
@@ -161,6 +169,10 @@ def _mounts(parsed: Parsed) -> tuple[Mount, ...]:
             raise UsageError(f"duplicate mount point: {target}", hint="mount one thing at a place")
         seen.add(target)
     return mounts
+
+
+def _gives_way(mount: Mount) -> bool:
+    return mount.type == "volume" and mount.anonymous
 
 
 def _device(text: str) -> Device:

@@ -33,7 +33,7 @@ def show(facts: dict[str, Any], parsed: Parsed) -> None:
     if parsed.flag("verbose") and not parsed.text("format"):
         _details(facts)
         return
-    rows = [_row(kind, facts[kind]) for kind in ("Images", "Containers")]
+    rows = [_row(kind, facts[kind]) for kind in ("Images", "Containers", "Local Volumes")]
     listing.show(parsed.text("format"), rows, _HEADINGS, list(_HEADINGS))
 
 
@@ -67,9 +67,11 @@ def _details(facts: dict[str, Any]) -> None:
         [container["Name"], container["ID"][:12], container["Image"], container["Status"], size(container["Size"])]
         for container in facts["ContainerList"]
     ]
+    volumes = [[volume["Name"], str(volume["Links"]), size(volume["Size"])] for volume in facts["VolumeList"]]
     store = facts["Store"]
     _section("Images:", [["NAMES", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"], *images])
     _section("Containers:", [["NAME", "CONTAINER ID", "IMAGE", "STATUS", "SIZE"], *containers])
+    _section("Local Volumes:", [["VOLUME NAME", "LINKS", "SIZE"], *volumes])
     _section(
         "Store:",
         [

@@ -42,28 +42,31 @@ def structured(value: Any, key: str = "", parent: str = "") -> Any:
 
 def _inspect(context: Context, parsed: Parsed) -> int:
     kind = parsed.text("type")
-    if kind in ("config", "network", "node", "plugin", "secret", "service", "task", "volume"):
-        raise NotSupportedError(f"--type {kind} is not supported yet: Tiffin has only containers and images so far")
-    if kind not in (None, "container", "image"):
-        raise parsed.invalid("type", kind, "it is container or image")
+    if kind in ("config", "network", "node", "plugin", "secret", "service", "task"):
+        raise NotSupportedError(f"--type {kind} is not supported yet: Tiffin has only containers, images and volumes")
+    if kind not in (None, "container", "image", "volume"):
+        raise parsed.invalid("type", kind, "it is container, image or volume")
     engine = context.engine
     readers: list[Callable[[str], dict[str, Any]]] = []
     if kind in (None, "container"):
         readers.append(engine.inspect_container)
     if kind in (None, "image") and not parsed.flag("size"):
         readers.append(engine.inspect_image)
-    return _show(context, parsed, readers, kind or "object")
+    if kind in (None, "volume") and not parsed.flag("size"):
+        readers.append(engine.inspect_volume)
+    return show(context, parsed, readers, kind or "object")
 
 
 def _inspect_container(context: Context, parsed: Parsed) -> int:
-    return _show(context, parsed, [context.engine.inspect_container], "container")
+    return show(context, parsed, [context.engine.inspect_container], "container")
 
 
 def _inspect_image(context: Context, parsed: Parsed) -> int:
-    return _show(context, parsed, [context.engine.inspect_image], "image")
+    return show(context, parsed, [context.engine.inspect_image], "image")
 
 
-def _show(context: Context, parsed: Parsed, readers: Sequence[Callable[[str], dict[str, Any]]], kind: str) -> int:
+def show(context: Context, parsed: Parsed, readers: Sequence[Callable[[str], dict[str, Any]]], kind: str) -> int:
+    """Print what the first of `readers` that knows it tells of each argument."""
     found = []
     code = 0
     failures = []
@@ -120,12 +123,12 @@ _EXAMPLES = (
 
 INSPECT = Verb(
     name="inspect",
-    summary="Show everything known of containers and images, as JSON",
+    summary="Show everything known of containers, images and volumes, as JSON",
     run=_inspect,
     arguments="NAME|ID [NAME|ID...]",
     minimum=1,
     maximum=None,
-    options=(_FORMAT, _SIZE, Option(name="type", word="container|image", help="Only look for this kind")),
+    options=(_FORMAT, _SIZE, Option(name="type", word="container|image|volume", help="Only look for this kind")),
     examples=_EXAMPLES,
 )
 CONTAINER_INSPECT = Verb(

@@ -44,10 +44,10 @@ def _wait(context: Context, parsed: Parsed) -> int:
 
 
 def _rm(context: Context, parsed: Parsed) -> int:
-    force = parsed.flag("force")
+    force, volumes = parsed.flag("force"), parsed.flag("volumes")
 
     def remove(reference: str) -> str:
-        context.engine.remove(reference, force=force)
+        context.engine.remove(reference, force=force, volumes=volumes)
         return reference
 
     return for_each(context, parsed.arguments, remove)
@@ -111,8 +111,11 @@ RM = Verb(
     maximum=None,
     options=(
         Option(name="force", short="f", kind="bool", help="Kill it first if it runs"),
-        Option(name="volumes", short="v", kind="bool", help="And its anonymous volumes; Tiffin makes none so far"),
+        Option(name="volumes", short="v", kind="bool", help="And its anonymous volumes"),
     ),
     absent=absent("Tiffin links no containers", "link/l"),
-    examples=(("tiffin rm -f web", "whether it runs or not"),),
+    examples=(
+        ("tiffin rm -f web", "whether it runs or not"),
+        ("tiffin rm -v web", "and the volumes that nobody named; named ones stay"),
+    ),
 )

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 
 from tiffin.cli.units import parse_bytes
-from tiffin.errors import NotSupportedError
+from tiffin.errors import NotSupportedError, UsageError
 from tiffin.model.container import Mount
 
 _PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
-_NO_VOLUMES = "Tiffin has no named volumes so far"
 _TMPFS_FLAGS = frozenset(
     "ro rw suid nosuid dev nodev exec noexec sync async dirsync atime noatime "
     "diratime nodiratime relatime norelatime strictatime nostrictatime".split()
@@ -18,29 +17,44 @@ _TMPFS_SETTINGS = ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol
 
 
 def volume(text: str) -> Mount:
-    """`HOST:INSIDE[:OPTION,…]`; a host directory that does not exist is made, as Docker does."""
+    """`INSIDE`, `NAME:INSIDE[:OPTION,…]` or `HOST:INSIDE[:OPTION,…]`; a host directory is made, as Docker does."""
     parts = text.split(":")
     if len(parts) > 3 or not all(parts):
-        raise ValueError("not of the form host:inside[:options]")
+        raise ValueError("not of the form [source:]inside[:options]")
     if len(parts) == 1:
-        raise NotSupportedError(
-            f"-v {text} asks for an anonymous volume, which is not supported yet",
-            hint=f"bind a host directory with -v /some/dir:{text}, or use --tmpfs {text}",
-        )
+        _check_target(text)
+        return Mount(type="volume", target=text, anonymous=True)
     source, target = parts[0], parts[1]
-    if not source.startswith(("/", ".", "~")):
-        raise NotSupportedError(
-            f"-v {text} asks for the named volume '{source}', which is not supported yet: {_NO_VOLUMES}",
-            hint=f"bind a host directory: -v ./{source}:{target}",
-        )
     if source.startswith("~"):
         raise ValueError(f"'{source}' starts with ~, which only a shell expands")
     _check_target(target)
-    readonly, propagation = _volume_options(parts[2] if len(parts) == 3 else "")
+    options = parts[2] if len(parts) == 3 else ""
+    if not source.startswith(("/", ".")):
+        return _named(source, target, options)
+    readonly, propagation = _volume_options(options)
     return Mount(
         type="bind", source=_absolute(source), target=target, readonly=readonly, propagation=propagation,
         create_source=True,
     )  # fmt: skip
+
+
+def _named(name: str, target: str, options: str) -> Mount:
+    _check_volume_name(name)
+    words = [word for word in options.split(",") if word]
+    nocopy = "nocopy" in words
+    readonly, propagation = _volume_options(",".join(word for word in words if word != "nocopy"))
+    if propagation != "rprivate":
+        raise ValueError(f"the propagation '{propagation}' is for host directories")
+    return Mount(type="volume", source=name, target=target, readonly=readonly, nocopy=nocopy)
+
+
+def _check_volume_name(name: str) -> None:
+    from tiffin.volumes.manage import check_name
+
+    try:
+        check_name(name)
+    except UsageError as error:
+        raise ValueError(str(error).removeprefix(f"create {name}: ")) from None
 
 
 def _volume_options(text: str) -> tuple[bool, str]:
@@ -68,21 +82,22 @@ def _volume_options(text: str) -> tuple[bool, str]:
 
 
 def mount(text: str) -> Mount:
-    """`type=bind,source=…,target=…[,readonly]` or `type=tmpfs,target=…[,tmpfs-size=…]`."""
+    """`type=volume,source=…,target=…`, `type=bind,source=…,target=…[,readonly]` or `type=tmpfs,target=…`."""
     fields = _csv(text)
     kind = fields.pop("type", "volume").lower()
-    if kind in ("volume", "image", "npipe", "cluster"):
-        why = {"volume": _NO_VOLUMES, "image": "Tiffin does not mount images so far"}.get(kind, "Linux has none")
+    if kind in ("image", "npipe", "cluster"):
+        why = {"image": "Tiffin does not mount images so far"}.get(kind, "Linux has none")
         raise NotSupportedError(f"--mount type={kind} is not supported yet: {why}", hint="use type=bind or type=tmpfs")
-    if kind not in ("bind", "tmpfs"):
-        raise ValueError(f"unknown type '{kind}'; it is bind or tmpfs")
+    if kind not in ("bind", "tmpfs", "volume"):
+        raise ValueError(f"unknown type '{kind}'; it is bind, tmpfs or volume")
     target = fields.pop("target", "")
     if not target:
         raise ValueError("target is required")
     _check_target(target)
     readonly = _flag(fields, "readonly", False)
     fields.pop("consistency", None)
-    made = _bind(fields, target, readonly) if kind == "bind" else _tmpfs_mount(fields, target, readonly)
+    make = {"bind": _bind, "tmpfs": _tmpfs_mount, "volume": _volume_mount}[kind]
+    made = make(fields, target, readonly)
     if fields:
         name = next(iter(fields))
         if name.startswith(("bind-", "tmpfs-", "volume-", "image-")):
@@ -115,6 +130,30 @@ def _bind(fields: dict[str, str], target: str, readonly: bool) -> Mount:
         type="bind", source=_absolute(source), target=target, readonly=readonly, propagation=propagation,
         recursive=recursive,
     )  # fmt: skip
+
+
+def _volume_mount(fields: dict[str, str], target: str, readonly: bool) -> Mount:
+    source = fields.pop("source", "")
+    if source:
+        _check_volume_name(source)
+    driver = fields.pop("volume-driver", "local")
+    if driver != "local":
+        raise NotSupportedError(f"volume-driver={driver} is not supported yet: Tiffin has only the driver local")
+    for name in ("volume-opt", "volume-subpath"):
+        if name in fields:
+            why = "mount it on the host and use type=bind" if name == "volume-opt" else "mount the whole volume"
+            raise NotSupportedError(
+                f"{name}={fields[name]} is not supported yet: Tiffin mounts whole volumes of its own", hint=why
+            )
+    nocopy = _flag(fields, "volume-nocopy", False)
+    labels = []
+    for text in fields.pop("volume-label", "").split("\0"):
+        key, _, value = text.partition("=")
+        if key:
+            labels.append((key, value))
+    return Mount(
+        type="volume", source=source, target=target, readonly=readonly, nocopy=nocopy, volume_labels=tuple(labels)
+    )
 
 
 def _tmpfs_mount(fields: dict[str, str], target: str, readonly: bool) -> Mount:
@@ -185,7 +224,8 @@ def _csv(text: str) -> dict[str, str]:
             if name not in _BARE:
                 raise ValueError(f"field '{word}' is not a key=value pair")
             value = "true"
-        fields[name] = value
+        # The one field that may be given several times.
+        fields[name] = f"{fields[name]}\0{value}" if name == "volume-label" and name in fields else value
     return fields
 
 

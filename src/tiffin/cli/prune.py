@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 import sys
 
+from tiffin.cli.listing import parse_filters
 from tiffin.cli.options import Option, Verb, absent
 from tiffin.cli.units import size
 from tiffin.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tiffin.cli.context import Context
     from tiffin.cli.options import Parsed
     from tiffin.model.container import Container
     from tiffin.model.image import Image
+    from tiffin.model.volume import Volume
     from tiffin.system.prune import PrunePlan
 
 
 def _system(context: Context, parsed: Parsed) -> int:
-    return _prune(context, parsed, containers=True, images=True)
+    volumes = "anonymous" if parsed.flag("volumes") else ""
+    return _prune(context, parsed, containers=True, images=True, volumes=volumes)
 
 
 def _containers(context: Context, parsed: Parsed) -> int:
@@ -30,10 +35,36 @@ def _images(context: Context, parsed: Parsed) -> int:
     return _prune(context, parsed, containers=False, images=True)
 
 
-def _prune(context: Context, parsed: Parsed, *, containers: bool, images: bool) -> int:
+def _volumes(context: Context, parsed: Parsed) -> int:
+    from tiffin.cli.volumes import chosen, truth
+
+    filters = parse_filters(parsed, ("all", "label", "label!"))
+    everything = parsed.flag("all") or any(truth(parsed, "all", value) for value in filters.get("all", ()))
+    return _prune(
+        context,
+        parsed,
+        containers=False,
+        images=False,
+        volumes="all" if everything else "anonymous",
+        choose=lambda volumes: chosen(volumes, parsed, filters),
+    )
+
+
+def _prune(
+    context: Context,
+    parsed: Parsed,
+    *,
+    containers: bool,
+    images: bool,
+    volumes: str = "",
+    choose: Callable[[tuple[Volume, ...]], tuple[Volume, ...]] | None = None,
+) -> int:
     force = parsed.flag("force")
     engine = context.engine
-    plan = engine.prune_plan(containers=containers, images=images, all_images=images and parsed.flag("all"))
+    all_images = images and parsed.flag("all")
+    plan = engine.prune_plan(
+        containers=containers, images=images, all_images=all_images, volumes=volumes, choose=choose
+    )
     if plan.empty:
         print("Nothing to remove.")
         return 0
@@ -48,6 +79,8 @@ def _prune(context: Context, parsed: Parsed, *, containers: bool, images: bool) 
         print(f"Removed container {_shown(container)}")
     for image in pruned.images if force else ():
         print(f"Removed image {_shown_image(image)}")
+    for volume in pruned.volumes if force else ():
+        print(f"Removed volume {volume.name}")
     print(f"Total reclaimed space: {size(pruned.size_bytes)}")
     return 0
 
@@ -56,11 +89,12 @@ def describe(plan: PrunePlan) -> list[str]:
     """One line per container and image that goes, and one for what nothing refers to."""
     lines = [f"  container {_shown(container)}" for container in plan.containers]
     lines += [f"  image {_shown_image(image)}" for image in plan.images]
+    lines += [f"  volume {volume.name}" for volume in plan.volumes]
     garbage = plan.garbage
     counts = (
         (len(garbage.objects), "file", "that no image needs"),
         (len(garbage.layers), "layer", "that no image needs"),
-        (len(garbage.images) + len(garbage.containers), "directory", "without a record"),
+        (len(garbage.images) + len(garbage.containers) + len(plan.stray_volumes), "directory", "without a record"),
         (len(garbage.litter), "piece", "of unfinished work"),
     )
     lines += [f"  {count} {_plural(noun, count)} {which}" for count, noun, which in counts if count]
@@ -101,8 +135,8 @@ SYSTEM_PRUNE = Verb(
     name="system prune",
     summary="Remove stopped containers, images without a name, and files that nothing needs",
     run=_system,
-    options=(_ALL, _FORCE),
-    absent={**_ABSENT, **absent("Tiffin has no volumes so far", "volumes")},
+    options=(_ALL, _FORCE, Option(name="volumes", kind="bool", help="Also anonymous volumes that no container uses")),
+    absent=_ABSENT,
     description="Shows what would go and asks. With nobody to answer, --force is needed.",
     examples=(("tiffin system prune -af", "everything that no running container needs"),),
 )
@@ -123,4 +157,19 @@ IMAGE_PRUNE = Verb(
     absent=_ABSENT,
     description="Shows what would go and asks. With nobody to answer, --force is needed.",
     examples=(("tiffin image prune -a", "every image that no container uses"),),
+)
+VOLUME_PRUNE = Verb(
+    name="volume prune",
+    summary="Remove anonymous volumes that no container uses",
+    run=_volumes,
+    options=(
+        Option(name="all", short="a", kind="bool", help="Also those with a name"),
+        Option(name="filter", kind="list", word="name=value", help="label=KEY[=VALUE], label!=KEY[=VALUE] or all=true"),
+        _FORCE,
+    ),
+    description="Shows what would go and asks. With nobody to answer, --force is needed.",
+    examples=(
+        ("tiffin volume prune -f", "without being asked"),
+        ("tiffin volume prune -a --filter label!=keep", "named ones too, but for those with the label keep"),
+    ),
 )

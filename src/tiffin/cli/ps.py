@@ -88,7 +88,7 @@ def _row(context: Context, info: ContainerInfo, now_ns: int, *, full: bool, size
         Image=container.image_name,
         Label=listing.label_reader(labels),
         Labels=",".join(f"{key}={value}" for key, value in sorted(labels.items())),
-        LocalVolumes="0",
+        LocalVolumes=str(sum(mount.type == "volume" for mount in container.config.mounts)),
         Mounts=mounts if full else ",".join(ellipsis(mount, 15) for mount in mounts.split(",")),
         Names=container.name,
         Networks=container.config.network,

@@ -144,9 +144,9 @@ DF = Verb(
     run=_df,
     options=(
         Option(name="format", word="template", help="'table', 'json', or a Go template such as '{{.Type}}'"),
-        Option(name="verbose", short="v", kind="bool", help="Every image and container"),
+        Option(name="verbose", short="v", kind="bool", help="Every image, container and volume"),
     ),
-    examples=(("tiffin system df -v", "each image and container"),),
+    examples=(("tiffin system df -v", "each image, container and volume"),),
 )
 CLEANUP = Verb(
     name="cleanup",

@@ -16,6 +16,7 @@ from tiffin.state.db import now_ns
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tiffin.model.image import Image
+    from tiffin.model.volume import Volume
     from tiffin.parts import Parts
 
 DEFAULT_STOP_TIMEOUT_S = 10
@@ -26,18 +27,32 @@ MIN_LOG_BYTES, MAX_LOG_FILES = 4096, 1000
 def create(parts: Parts, config: ContainerConfig) -> Container:
     """Decide and persist; nothing runs yet. Everything that can be refused now is refused now."""
     image = parts.images.get(config.image)
+    needed: list[tuple[Volume, bool]] = []
+    if image.config.volumes or config.volumes_from or any(mount.type == "volume" for mount in config.mounts):
+        from tiffin.volumes import mounts
+
+        config = mounts.resolve(parts, config, image.config.volumes)
+        needed = mounts.wanted(config.mounts)
     name = names.check_name(config.name) if config.name else None
     container = decide(parts, config, image, name)
     check(parts, container)
     while True:
         try:
-            records.add(parts.database, container, needs_image=not parts.is_host(image.id))
+            records.add(parts.database, container, needs_image=not parts.is_host(image.id), volumes=needed)
             break
         except ConflictError:
             if name is not None:
                 raise
             container = container.replace(name=_random_name(parts))
     os.makedirs(parts.paths.container(container.id), mode=0o711, exist_ok=True)
+    if needed:
+        try:
+            mounts.prepare(parts, container)
+        except BaseException:
+            from tiffin.containers import end
+
+            end.remove(parts, container, force=False, volumes=True)
+            raise
     return container
 
 

@@ -101,8 +101,12 @@ def _wait_pid(pid: int, timeout_s: float | None) -> bool:
         os.close(fd)
 
 
-def remove(parts: Parts, container: Container, *, force: bool) -> None:
-    """Remove a container and its writable layer. ConflictError while it runs, unless `force`."""
+def remove(parts: Parts, container: Container, *, force: bool, volumes: bool = False) -> None:
+    """Remove a container and its writable layer. ConflictError while it runs, unless `force`.
+
+    Its anonymous volumes go with it if `volumes` says so, or if it was to be removed at its end.
+    """
+    volumes = volumes or container.config.auto_remove
     state = status.read_state(parts.paths, container.id)
     if state.status == "running":
         if not force:
@@ -120,23 +124,23 @@ def remove(parts: Parts, container: Container, *, force: bool) -> None:
         if not wait_end(parts, container, KILL_WAIT_S):
             raise HostError(f"container {container.name!r} did not end {KILL_WAIT_S:.0f} s after SIGKILL")
         try:
-            _remove_ended(parts, container)
+            _remove_ended(parts, container, volumes)
         except NotFoundError:
             return  # whoever was to remove it after its end was faster
     else:
-        _remove_ended(parts, container)
+        _remove_ended(parts, container, volumes)
 
 
-def _remove_ended(parts: Parts, container: Container) -> None:
+def _remove_ended(parts: Parts, container: Container, volumes: bool) -> None:
     with ContainerLock(parts.paths, container.id):
         if status.read_state(parts.paths, container.id).status == "running":
             raise ConflictError(f"container {container.name!r} was started again meanwhile")
-        _remove_locked(parts, container)
+        _remove_locked(parts, container, volumes)
 
 
-def _remove_locked(parts: Parts, container: Container) -> None:
+def _remove_locked(parts: Parts, container: Container, volumes: bool = False) -> None:
     # The mark comes first, the record goes last: whoever is killed between leaves a mark that the next command sees.
-    if not records.mark_removing(parts.database, container.id):
+    if not records.mark_removing(parts.database, container.id, volumes=volumes):
         remove_tree(parts.paths.container(container.id))
         raise NotFoundError(f"no such container: {container.name}")
     parts.cgroups.remove(container.id)
@@ -146,7 +150,16 @@ def _remove_locked(parts: Parts, container: Container) -> None:
         remove_tree(parts.paths.container(container.id))
     except OSError as error:
         raise os_error(error, f"cannot remove container {container.name!r}") from error
-    records.delete(parts.database, container.id)
+    going: list[str] = []
+    if any(mount.anonymous for mount in container.config.mounts) and records.takes_volumes(
+        parts.database, container.id
+    ):
+        from tiffin.volumes import manage, mounts
+
+        going = mounts.anonymous(container)
+    records.delete(parts.database, container.id, going)
+    for name in going:
+        manage.finish_removal(parts, name)
 
 
 def end_orphan(parts: Parts, container: Container, state: ContainerState) -> None:
@@ -180,6 +193,10 @@ def cleanup(parts: Parts, reference: str) -> None:
 
 def finish_removals(parts: Parts) -> None:
     """Finish removals whose command was killed. Those that are under way elsewhere are left to their command."""
+    if parts.database.row("SELECT 1 FROM volumes WHERE state != 1") is not None:
+        from tiffin.volumes import manage
+
+        manage.finish(parts)
     for container_id in records.being_removed(parts.database):
         _finish(parts, container_id)
 

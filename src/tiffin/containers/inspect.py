@@ -43,7 +43,7 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "ExecIDs": None,
         "HostConfig": _host_config(container),
         "GraphDriver": {"Name": container.driver, "Data": {"UpperDir": driver.upper(container.id) or ""}},
-        "Mounts": _mounts(container),
+        "Mounts": _mounts(container, parts.paths.volumes),
         "Config": _config(container, image.config.entrypoint),
         "NetworkSettings": {"Ports": {}, **_addresses(), "Networks": {container.config.network: _endpoint()}},
         "Tiffin": {"ImageNames": list(image.names), "MonitorPid": state.monitor_pid},
@@ -95,7 +95,7 @@ def _config(container: Container, of_image: tuple[str, ...]) -> dict[str, Any]:
         "Env": list(container.env),
         "Cmd": list(container.argv[len(entrypoint) :]) or None,
         "Image": container.image_name,
-        "Volumes": None,
+        "Volumes": {mount.target: {} for mount in config.mounts if mount.anonymous and not mount.inherited} or None,
         "WorkingDir": container.workdir,
         "Entrypoint": list(entrypoint) or None,
         "OnBuild": None,
@@ -110,7 +110,7 @@ def _host_config(container: Container) -> dict[str, Any]:
     resources = config.resources
     security = options.parse_security_opts(config.security_opts)
     return {
-        "Binds": [_bind(mount) for mount in config.mounts if mount.type == "bind"] or None,
+        "Binds": [_bind(mount) for mount in config.mounts if _is_bind(mount)] or None,
         "ContainerIDFile": "",
         "LogConfig": {
             "Type": config.log.driver,
@@ -120,6 +120,7 @@ def _host_config(container: Container) -> dict[str, Any]:
         "PortBindings": {},
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "AutoRemove": config.auto_remove,
+        "VolumesFrom": list(config.volumes_from) or None,
         "CapAdd": list(config.cap_add) or None,
         "CapDrop": list(config.cap_drop) or None,
         "CgroupnsMode": config.cgroupns,
@@ -156,19 +157,28 @@ def _host_config(container: Container) -> dict[str, Any]:
     }
 
 
+def _is_bind(mount: Mount) -> bool:
+    """Whether Docker counts it among its binds: directories of the host and named volumes, not another container's."""
+    return mount.type in ("bind", "volume") and not mount.anonymous and not mount.inherited
+
+
 def _bind(mount: Mount) -> str:
     options = ["ro"] if mount.readonly else []
+    if mount.nocopy:
+        options.append("nocopy")
     if mount.propagation != "rprivate":
         options.append(mount.propagation)
     return ":".join([mount.source, mount.target, *([",".join(options)] if options else [])])
 
 
-def _mounts(container: Container) -> list[dict[str, Any]]:
+def _mounts(container: Container, volumes: str) -> list[dict[str, Any]]:
     return [
         {
             "Type": mount.type,
-            "Source": mount.source,
+            **({"Name": mount.source} if mount.type == "volume" else {}),
+            "Source": f"{volumes}/{mount.source}/_data" if mount.type == "volume" else mount.source,
             "Destination": mount.target,
+            **({"Driver": "local"} if mount.type == "volume" else {}),
             "Mode": "ro" if mount.readonly else "",
             "RW": not mount.readonly,
             "Propagation": mount.propagation if mount.type == "bind" else "",

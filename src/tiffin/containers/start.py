@@ -83,6 +83,10 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
     security = options.parse_security_opts(config.security_opts)
     labels = lsm.labels(security, container.id, privileged=config.privileged)
     driver = parts.driver(container.driver)
+    if any(mount.type == "volume" for mount in config.mounts):
+        from tiffin.volumes import mounts
+
+        mounts.prepare(parts, container)
     try:
         os.makedirs(run_dir, mode=0o700, exist_ok=True)
         os.makedirs(rootfs, mode=0o755, exist_ok=True)
@@ -160,6 +164,7 @@ def host_facts(parts: Parts, container: Container, labels: lsm.Labels) -> spec.H
         cgroup_mounts=parts.cgroups.mounts(private=config.cgroupns == "private", read_only=not config.privileged),
         labels=labels,
         spared=spared(),
+        volumes=parts.paths.volumes,
     )
 
 

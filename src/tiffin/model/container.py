@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 class Mount(Record):
     """One mount of `-v`, `--mount` or `--tmpfs`.
 
-    `type` is "bind" or "tmpfs"; `source` a host path (bind only); `target` an absolute path inside;
+    `type` is "bind", "tmpfs" or "volume"; `source` a host path (bind) or the volume's name (empty until the container
+    is created: an anonymous one); `target` an absolute path inside;
     `propagation` one of rprivate, private, rshared, shared, rslave, slave;
-    `tmpfs_options` go to mount(8) as they are ("size=64m", "mode=1777").
+    `tmpfs_options` go to mount(8) as they are ("size=64m", "mode=1777"). Of volumes only: `nocopy` leaves a new one
+    empty, `volume_labels` are those of one that is made, `anonymous` says that nobody named it. `inherited` came from
+    another container by `volumes_from`.
     """
 
     type: str
@@ -26,6 +29,10 @@ class Mount(Record):
     recursive: bool = True
     create_source: bool = False
     tmpfs_options: tuple[str, ...] = ()
+    nocopy: bool = False
+    volume_labels: tuple[tuple[str, str], ...] = ()
+    anonymous: bool = False
+    inherited: bool = False
 
 
 class Device(Record):
@@ -74,6 +81,7 @@ class ContainerConfig(Record):
     uts: str = "private"
     cgroupns: str = "private"
     mounts: tuple[Mount, ...] = ()
+    volumes_from: tuple[str, ...] = ()
     read_only: bool = False
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
@@ -94,7 +102,8 @@ class ContainerConfig(Record):
 class Container(Record):
     """What was decided when the container was created; persisted, never changed by starting it.
 
-    `id` is 64 hex digits. `argv`, `env`, `workdir`, `user` and `stop_signal` are config and image merged.
+    `id` is 64 hex digits. `argv`, `env`, `workdir`, `user` and `stop_signal` are config and image merged, and so are
+    the config's `mounts`: with the image's volumes, those of other containers, and a name for every volume.
     """
 
     id: str

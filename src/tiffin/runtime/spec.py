@@ -33,6 +33,7 @@ class HostFacts(Record):
     labels: Labels = Labels()
     spared: bool = False
     """The kernel spares this process when memory runs out; what it starts would inherit that."""
+    volumes: str = ""  # the directory with the volumes
 
 
 class Files(Record):
@@ -182,12 +183,15 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
             found.append(_mount(target, "bind", source, ["rbind", "rprivate", *(["ro"] if config.read_only else [])]))
     found = [entry for entry in found if entry["destination"] not in users or entry["destination"] == "/proc"]
     for mount in sorted(config.mounts, key=lambda mount: mount.target.rstrip("/").count("/")):
-        found.append(user_mount(mount))
+        found.append(user_mount(mount, host.volumes))
     return found
 
 
-def user_mount(mount: Mount) -> dict[str, Any]:
-    """The spec of one mount that the user asked for."""
+def user_mount(mount: Mount, volumes: str = "") -> dict[str, Any]:
+    """The spec of one mount that the user asked for; `volumes` is the directory with the volumes."""
+    if mount.type == "volume":
+        access = "ro" if mount.readonly else "rw"
+        return _mount(mount.target, "bind", f"{volumes}/{mount.source}/_data", ["rbind", "rprivate", access])
     if mount.type == "tmpfs":
         options = ["nosuid", "nodev", "noexec", *mount.tmpfs_options]
         for negated in ("suid", "dev", "exec"):

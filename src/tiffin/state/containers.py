@@ -10,15 +10,21 @@ from tiffin.model.container import Container, container_from_dict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from tiffin.model.volume import Volume
     from tiffin.state.db import Database
 
 HEX_DIGITS = frozenset("0123456789abcdef")
 
 
-def add(database: Database, container: Container, *, needs_image: bool) -> None:
-    """Insert a record. ConflictError when the name is in use, NotFoundError when the image went away meanwhile."""
+def add(
+    database: Database, container: Container, *, needs_image: bool, volumes: Iterable[tuple[Volume, bool]] = ()
+) -> None:
+    """Insert a record. ConflictError when the name is in use, NotFoundError when the image went away meanwhile.
+
+    `volumes` are those that it needs, see `state.volumes.use`.
+    """
     try:
         with database.transaction():
             if needs_image and not database.row("SELECT 1 FROM images WHERE id = ?", (container.image_id,)):
@@ -33,6 +39,10 @@ def add(database: Database, container: Container, *, needs_image: bool) -> None:
                     json.dumps(container.to_dict(), separators=(",", ":")),
                 ),
             )
+            if volumes:
+                from tiffin.state.volumes import use
+
+                use(database, container.id, volumes)
     except sqlite3.IntegrityError as error:
         raise _name_in_use(database, container.name) from error
 
@@ -107,15 +117,30 @@ def ids(database: Database) -> set[str]:
     return {container_id for (container_id,) in database.rows("SELECT id FROM containers")}
 
 
-def mark_removing(database: Database, container_id: str) -> bool:
-    """Removal begins; from now on every command may finish it. False when the record is gone already."""
-    return database.execute("UPDATE containers SET removing = 1 WHERE id = ?", (container_id,)) > 0
+def mark_removing(database: Database, container_id: str, *, volumes: bool = False) -> bool:
+    """Removal begins, of its anonymous volumes too if asked; from now on every command may finish it.
+
+    False when the record is gone already.
+    """
+    mark = 2 if volumes else 1
+    return database.execute("UPDATE containers SET removing = max(removing, ?) WHERE id = ?", (mark, container_id)) > 0
 
 
-def delete(database: Database, container_id: str) -> None:
-    database.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+def takes_volumes(database: Database, container_id: str) -> bool:
+    """Whether the removal that has begun takes the anonymous volumes along."""
+    return database.row("SELECT 1 FROM containers WHERE id = ? AND removing = 2", (container_id,)) is not None
+
+
+def delete(database: Database, container_id: str, volumes: Iterable[str] = ()) -> None:
+    """The container is gone. Those of `volumes` that nobody else needs are marked for removal in the same moment."""
+    with database.transaction():
+        database.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+        for name in volumes:
+            from tiffin.state.volumes import mark_removing as mark_volume
+
+            mark_volume(database, name)
 
 
 def being_removed(database: Database) -> list[str]:
     """IDs whose removal began and was not finished."""
-    return [container_id for (container_id,) in database.rows("SELECT id FROM containers WHERE removing = 1")]
+    return [container_id for (container_id,) in database.rows("SELECT id FROM containers WHERE removing != 0")]

@@ -9,7 +9,7 @@ import threading
 import time
 
 from tiffin.errors import StoreError, UsageError, os_error
-from tiffin.state.schema import SCHEMA, VERSION
+from tiffin.state.schema import MIGRATIONS, SCHEMA, VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class Database:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 self._create(connection)
+            elif version in MIGRATIONS:
+                self._migrate(connection)
             elif version != VERSION:
                 raise StoreError(
                     f"the store {self.path!r} has format {version}, this Tiffin knows {VERSION}",
@@ -125,13 +127,22 @@ class Database:
                 return  # somebody else was faster
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("BEGIN IMMEDIATE")
-            for statement in SCHEMA.split(";"):
-                if statement.strip():
-                    connection.execute(statement)
+            _execute_all(connection, SCHEMA)
             connection.execute(f"PRAGMA user_version={VERSION}")
             connection.execute("COMMIT")
         finally:
             os.close(fd)
+
+    @staticmethod
+    def _migrate(connection: sqlite3.Connection) -> None:
+        """Bring an older store to this version, in one transaction: a killed migration has changed nothing."""
+        connection.execute("BEGIN IMMEDIATE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        while version in MIGRATIONS:  # unless somebody else was faster
+            _execute_all(connection, MIGRATIONS[version])
+            version += 1
+            connection.execute(f"PRAGMA user_version={version}")
+        connection.execute("COMMIT")
 
     def _explained(self, error: sqlite3.Error) -> StoreError:
         name = getattr(error, "sqlite_errorname", "")
@@ -196,6 +207,12 @@ class Database:
                 connection.close()
             self._all.clear()
         self._local = threading.local()
+
+
+def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";"):
+        if statement.strip():
+            connection.execute(statement)
 
 
 class Transaction:

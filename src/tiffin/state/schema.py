@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 
-SCHEMA = """
+_FIRST = """
 CREATE TABLE layers (
     diff_id     TEXT PRIMARY KEY,           -- "sha256:…" of the uncompressed tar
     size_bytes  INTEGER NOT NULL,           -- of that tar
@@ -46,3 +46,25 @@ CREATE TABLE containers (
 ) WITHOUT ROWID;
 CREATE INDEX containers_image ON containers(image_id);
 """
+
+_VOLUMES = """
+CREATE TABLE volumes (
+    name       TEXT PRIMARY KEY,
+    created_ns INTEGER NOT NULL,
+    anonymous  INTEGER NOT NULL,
+    state      INTEGER NOT NULL,            -- state.volumes: 0 being made, 1 ready, 2 removal has begun
+    record     TEXT NOT NULL                -- model.Volume as JSON
+) WITHOUT ROWID;
+CREATE INDEX volumes_unfinished ON volumes(state) WHERE state != 1;
+CREATE TABLE container_volumes (            -- who needs what: such a volume cannot be removed
+    container_id TEXT NOT NULL REFERENCES containers(id) ON DELETE CASCADE,
+    volume       TEXT NOT NULL REFERENCES volumes(name),
+    filled       INTEGER NOT NULL DEFAULT 0,  -- what the image has at its place was copied, if it was to be
+    PRIMARY KEY (container_id, volume)
+) WITHOUT ROWID;
+CREATE INDEX container_volumes_volume ON container_volumes(volume);
+"""
+
+SCHEMA = _FIRST + _VOLUMES
+# What leads from each earlier version to the next one.
+MIGRATIONS = {1: _VOLUMES}

@@ -92,6 +92,10 @@ class HostDriver:
         steps.append(MountStep(source="tiffin", target=target, fstype="overlay", data=data))
         return tuple(steps)
 
+    def empty_places(self) -> list[str]:
+        """Directories of the host that containers see empty."""
+        return [f"/{name}" for name, _ in FRESH] + self._covered()
+
     def _covered(self) -> list[str]:
         """Where the store and the run directory show in the file system at `/`; outermost ones only."""
         found: set[str] = set()

@@ -25,8 +25,13 @@ def unpack(tree: Tree, objects: ObjectStore, destination: str) -> None:
 
     Every name is made in a directory that is already open, so a symlink of the image is never followed.
     """
+    unpack_node(tree.root, objects, destination)
+
+
+def unpack_node(node: Node, objects: ObjectStore, destination: str) -> None:
+    """The same with one directory of a tree."""
     os.mkdir(destination, 0o700)
-    _Unpacking(objects).directory(tree.root, os.open(destination, _DIRECTORY))
+    _Unpacking(objects).directory(node, os.open(destination, _DIRECTORY))
 
 
 class _Unpacking:

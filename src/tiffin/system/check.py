@@ -32,7 +32,9 @@ def check(parts: Parts, *, contents: bool) -> list[str]:
             )
     except TiffinError as error:
         return [str(error)]
-    return problems + _containers(parts)
+    from tiffin.volumes.manage import check as check_volumes
+
+    return problems + _containers(parts) + check_volumes(parts)
 
 
 def _litter(parts: Parts) -> list[str]:

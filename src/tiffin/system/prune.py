@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from tiffin.containers import end
-from tiffin.errors import ConflictError, NotFoundError
+from tiffin.errors import ConflictError, NotFoundError, UsageError
 from tiffin.model.record import Record
 from tiffin.state import containers as records
 from tiffin.state import images as image_records
 from tiffin.state import status
+from tiffin.state import volumes as volume_records
+from tiffin.storage import volumes as volume_storage
 from tiffin.storage.collect import Garbage, collect, find_garbage
 from tiffin.storage.lock import store_lock
 from tiffin.storage.removal import tree_usage
+from tiffin.volumes import manage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tiffin.model.container import Container
     from tiffin.model.image import Image
+    from tiffin.model.volume import Volume
     from tiffin.parts import Parts
 
 
@@ -24,7 +30,9 @@ class PrunePlan(Record):
 
     containers: tuple[Container, ...] = ()
     images: tuple[Image, ...] = ()
+    volumes: tuple[Volume, ...] = ()
     garbage: Garbage = Garbage()
+    stray_volumes: tuple[str, ...] = ()
     size_bytes: int = 0
 
     @property
@@ -32,8 +40,8 @@ class PrunePlan(Record):
         """Whether there is nothing to remove."""
         garbage = self.garbage
         return not (
-            self.containers or self.images or garbage.objects or garbage.layers or garbage.images
-            or garbage.containers or garbage.litter
+            self.containers or self.images or self.volumes or self.stray_volumes
+            or garbage.objects or garbage.layers or garbage.images or garbage.containers or garbage.litter
         )  # fmt: skip
 
 
@@ -42,10 +50,19 @@ class Pruned(Record):
 
     containers: tuple[Container, ...] = ()
     images: tuple[Image, ...] = ()
+    volumes: tuple[Volume, ...] = ()
     size_bytes: int = 0
 
 
-def plan(parts: Parts, *, containers: bool, images: bool, all_images: bool) -> PrunePlan:
+def plan(
+    parts: Parts,
+    *,
+    containers: bool,
+    images: bool,
+    all_images: bool,
+    volumes: str = "",
+    choose: Callable[[tuple[Volume, ...]], tuple[Volume, ...]] | None = None,
+) -> PrunePlan:
     """Look, and remove nothing."""
     end.finish_removals(parts)
     ended = tuple(_ended(parts)) if containers else ()
@@ -56,7 +73,29 @@ def plan(parts: Parts, *, containers: bool, images: bool, all_images: bool) -> P
         size = _garbage(parts, gone=unused).size_bytes if unused else garbage.size_bytes
     for container in ended:
         size += parts.driver(container.driver).usage(container.id)[0]
-    return PrunePlan(containers=ended, images=unused, garbage=garbage, size_bytes=size)
+    idle = unused_volumes(parts, volumes, {container.id for container in ended})
+    if choose is not None:
+        idle = choose(idle)
+    strays = tuple(manage.strays(parts)) if images or volumes else ()
+    size += sum(volume_storage.usage(parts.paths, name) for name in (*(volume.name for volume in idle), *strays))
+    return PrunePlan(
+        containers=ended, images=unused, volumes=idle, garbage=garbage, stray_volumes=strays, size_bytes=size
+    )
+
+
+def unused_volumes(parts: Parts, which: str, going: set[str]) -> tuple[Volume, ...]:
+    """Volumes that no container but those that are `going` needs: none, "anonymous" ones or "all"."""
+    if which not in ("", "anonymous", "all"):
+        raise UsageError(f"there are no volumes of the kind {which!r} to prune", hint='it is "anonymous" or "all"')
+    if not which:
+        return ()
+    users = volume_records.users(parts.database)
+    return tuple(
+        volume
+        for volume in volume_records.all_volumes(parts.database)
+        if (volume.anonymous or which == "all")
+        and all(container_id in going for container_id, _ in users.get(volume.name, ()))
+    )
 
 
 def prune(parts: Parts, what: PrunePlan) -> Pruned:
@@ -71,6 +110,18 @@ def prune(parts: Parts, what: PrunePlan) -> Pruned:
             continue
         containers.append(container)
         freed += size
+    volumes = []
+    for volume in what.volumes:
+        size = volume_storage.usage(parts.paths, volume.name)
+        try:
+            manage.remove(parts, volume.name)
+        except (ConflictError, NotFoundError):
+            continue
+        volumes.append(volume)
+        freed += size
+    for name in what.stray_volumes:
+        freed += volume_storage.usage(parts.paths, name)
+        manage.remove_stray(parts, name)
     before = _image_bytes(parts)
     images = []
     for image in what.images:
@@ -83,7 +134,7 @@ def prune(parts: Parts, what: PrunePlan) -> Pruned:
         with store_lock(parts.paths, exclusive=True):
             collect(parts.paths, parts.objects, parts.layers, _garbage(parts))
     freed += before - _image_bytes(parts)
-    return Pruned(containers=tuple(containers), images=tuple(images), size_bytes=max(0, freed))
+    return Pruned(containers=tuple(containers), images=tuple(images), volumes=tuple(volumes), size_bytes=max(0, freed))
 
 
 def _ended(parts: Parts) -> list[Container]:

@@ -61,6 +61,7 @@ def disk_usage(parts: Parts) -> dict[str, Any]:
         }
         for image in images
     ]
+    volumes = _volumes(parts)
     idle = [row for row in containers if row["Status"] != "running"]
     return {
         "Images": {
@@ -75,6 +76,12 @@ def disk_usage(parts: Parts) -> dict[str, Any]:
             "Size": sum(row["Size"] for row in containers),
             "Reclaimable": sum(row["Size"] for row in idle),
         },
+        "Local Volumes": {
+            "TotalCount": len(volumes),
+            "Active": sum(1 for row in volumes if row["Links"]),
+            "Size": sum(row["Size"] for row in volumes),
+            "Reclaimable": sum(row["Size"] for row in volumes if not row["Links"]),
+        },
         "Store": {
             "Objects": usage.objects,
             "ObjectsSize": usage.objects_bytes,
@@ -84,4 +91,15 @@ def disk_usage(parts: Parts) -> dict[str, Any]:
         },
         "ImageList": rows,
         "ContainerList": containers,
+        "VolumeList": volumes,
     }
+
+
+def _volumes(parts: Parts) -> list[dict[str, Any]]:
+    from tiffin.storage.volumes import usage
+    from tiffin.volumes.manage import infos
+
+    return [
+        {"Name": info.volume.name, "Links": len(info.users), "Size": usage(parts.paths, info.volume.name)}
+        for info in infos(parts)
+    ]

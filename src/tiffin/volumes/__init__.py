@@ -1,0 +1,1 @@
+"""Use cases on volumes: making, listing, removing them, and giving them to containers."""
