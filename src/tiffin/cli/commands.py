@@ -11,8 +11,12 @@ VERBS = {
     "attach": "attach ATTACH",
     "bootstrap": "archives BOOTSTRAP",
     "cleanup": "system CLEANUP",
+    "commit": "changes COMMIT",
+    "cp": "copy CP",
     "create": "run CREATE",
+    "diff": "changes DIFF",
     "exec": "exec EXEC",
+    "export": "changes EXPORT",
     "history": "images HISTORY",
     "images": "images IMAGES",
     "import": "archives IMPORT",
@@ -35,6 +39,7 @@ VERBS = {
 
 TOPICS = (
     ("Containers", ("run", "exec", "ps", "logs", "stop", "rm", "create", "start", "attach", "kill", "wait")),
+    ("Their files", ("cp", "diff", "commit", "export")),
     ("Images", ("images", "bootstrap", "import", "load", "save", "tag", "history", "rmi")),
     ("Both, and the rest", ("inspect", "info", "version")),
 )
@@ -44,6 +49,7 @@ GROUPS = {
         "Manage containers",
         {
             **{name: VERBS[name] for name in "attach create exec kill logs run start stop wait".split()},
+            **{name: VERBS[name] for name in "commit cp diff export".split()},
             "ls": VERBS["ps"],
             "rm": VERBS["rm"],
             "inspect": "inspect CONTAINER_INSPECT",
@@ -77,12 +83,10 @@ _NO_REGISTRY = "Tiffin has no registries so far; get images with `tiffin load`, 
 _NO_BUILD = "Tiffin builds no images so far; `tiffin import --change` makes one from a tar archive"
 _NO_SWARM = "Tiffin runs on one host and has no swarm"
 _NO_UPDATE = "the limits of a container are set when it is created so far"
-_NO_CHANGES = "Tiffin does not read or write a container's files from outside so far; use `tiffin exec` with tar or cat"
 
 ABSENT = {
     **dict.fromkeys(("pull", "push", "login", "logout", "search", "manifest", "trust"), _NO_REGISTRY),
-    **dict.fromkeys(("build", "builder", "buildx", "commit"), _NO_BUILD),
-    **dict.fromkeys(("cp", "diff", "export"), _NO_CHANGES),
+    **dict.fromkeys(("build", "builder", "buildx"), _NO_BUILD),
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _NO_SWARM),
     **dict.fromkeys(("pause", "unpause"), "Tiffin does not freeze containers so far; `tiffin kill -s STOP` is near"),
     "checkpoint": "Tiffin does not checkpoint containers so far",
