@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from tiffin.containers.changed import FileChange
     from tiffin.containers.execute import ExecSession
     from tiffin.containers.logs import LogLine
     from tiffin.containers.result import Result
@@ -58,6 +59,7 @@ __all__ = [
     "ContainerInfo",
     "ContainerState",
     "ExecSession",
+    "FileChange",
     "HistoryEntry",
     "Image",
     "ImageConfig",
@@ -89,6 +91,7 @@ __all__ = [
 
 _HOMES = {
     "tiffin.engine": ("Engine",),
+    "tiffin.containers.changed": ("FileChange",),
     "tiffin.containers.execute": ("ExecSession",),
     "tiffin.containers.logs": ("LogLine",),
     "tiffin.containers.result": ("Result",),

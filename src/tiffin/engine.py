@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tiffin.engine_files import ContainerFiles
+from tiffin.engine_volumes import Volumes
 from tiffin.errors import ConflictError
 from tiffin.model.container import Container, ContainerConfig, ContainerInfo
 from tiffin.parts import Parts
@@ -9,7 +11,7 @@ from tiffin.state import containers as records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import IO, Any, Self
 
     from tiffin.containers.execute import ExecSession
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from tiffin.containers.result import Result
     from tiffin.model.image import HistoryEntry, Image
     from tiffin.model.resources import Resources
-    from tiffin.model.volume import Volume, VolumeInfo
+    from tiffin.model.volume import Volume
     from tiffin.runtime.attach import Attachment
     from tiffin.system.prune import Pruned, PrunePlan
 
@@ -29,7 +31,7 @@ def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
-class Engine:
+class Engine(ContainerFiles, Volumes):
     """A store of images and the containers made from them.
 
     Use it as a context manager, or `close()` it. Any number of engines, threads and processes may work on the same
@@ -386,49 +388,6 @@ class Engine:
         from tiffin.containers import end
 
         end.cleanup(self._parts, container)
-
-    # Volumes
-
-    def volume_create(
-        self,
-        name: str | None = None,
-        *,
-        driver: str = "local",
-        labels: Mapping[str, str] | None = None,
-        options: Mapping[str, str] | None = None,
-    ) -> Volume:
-        """Make a volume, or find the one of that name; without a name an anonymous one. UsageError."""
-        from tiffin.volumes import manage
-
-        return manage.create(self._parts, name, driver=driver, labels=labels or {}, options=options or {})
-
-    def volumes(self) -> list[VolumeInfo]:
-        """All volumes by name, with the containers that use them."""
-        from tiffin.volumes import manage
-
-        return manage.infos(self._parts)
-
-    def volume(self, name: str) -> VolumeInfo:
-        """A volume, by its whole name. NotFoundError."""
-        from tiffin.volumes import manage
-
-        return manage.info(self._parts, name)
-
-    def inspect_volume(self, name: str) -> dict[str, Any]:
-        """Everything known of a volume, with Docker's field names. NotFoundError."""
-        from tiffin.volumes import manage
-
-        return manage.inspect(self._parts, name)
-
-    def remove_volume(self, name: str) -> None:
-        """Remove a volume and its files. ConflictError while a container needs it, running or not."""
-        from tiffin.volumes import manage
-
-        manage.remove(self._parts, name)
-
-    def prune_volumes(self, *, all: bool = False) -> Pruned:
-        """Remove the anonymous volumes that no container needs; with `all` named ones too."""
-        return self.prune(self.prune_plan(containers=False, images=False, volumes="all" if all else "anonymous"))
 
     # The engine itself
 

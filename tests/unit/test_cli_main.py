@@ -85,8 +85,9 @@ def test_group_help(group: str, capsys: pytest.CaptureFixture[str]) -> None:
          "Did you mean 'tiffin image prune'? See 'tiffin image --help'.\n")),
         ("pull debian", ("tiffin: 'tiffin pull' is not supported yet: Tiffin has no registries so far; get images with "
          "`tiffin load`, `tiffin import` or `tiffin bootstrap`\n")),
-        ("container cp a b", ("tiffin: 'tiffin container cp' is not supported yet: Tiffin does not read or write a "
-         "container's files from outside so far; use `tiffin exec` with tar or cat\n")),
+        ("container cp a b", ("tiffin: must specify at least one container source\n"
+         "name a file in one as CONTAINER:PATH\n")),
+        ("cp a:b c:d", "tiffin: copying between containers is not supported\ntiffin cp a:b - | tiffin cp - c:d\n"),
         ("network ls",
          "tiffin: 'tiffin network' is not supported yet: Tiffin has the networks none and host only so far\n"),
         ("-H tcp://x ps", ("tiffin: --host is not supported yet: Tiffin has no server so far and works on its own "

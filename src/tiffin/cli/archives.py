@@ -26,7 +26,7 @@ def _import(context: Context, parsed: Parsed) -> int:
             "importing from an address is not supported yet: Tiffin fetches nothing from the network so far",
             hint=f"curl -L {path} | tiffin import - {name or 'NAME'}",
         )
-    with _source(path, "the tar archive") as source, _Progress("Importing", parsed.flag("quiet")) as progress:
+    with open_source(path, "the tar archive") as source, Progress("Importing", parsed.flag("quiet")) as progress:
         image = context.engine.import_image(
             source,
             name,
@@ -42,11 +42,11 @@ def _import(context: Context, parsed: Parsed) -> int:
 def _load(context: Context, parsed: Parsed) -> int:
     path = parsed.text("input") or "-"
     platform = parsed.text("platform")
-    with _Progress("Loading", parsed.flag("quiet")) as progress:
+    with Progress("Loading", parsed.flag("quiet")) as progress:
         if path != "-" and os.path.isdir(path):
             images = context.engine.load(path, platform=platform, progress=progress.callback)
         else:
-            with _source(path, "the image archive") as source:
+            with open_source(path, "the image archive") as source:
                 images = context.engine.load(source, platform=platform, progress=progress.callback)
     for image in images:
         for name in image.names:
@@ -94,7 +94,7 @@ def _bootstrap(context: Context, parsed: Parsed) -> int:
     return 0
 
 
-def _source(path: str, what: str) -> AbstractContextManager[IO[bytes]]:
+def open_source(path: str, what: str) -> AbstractContextManager[IO[bytes]]:
     if path != "-":
         try:
             return open(path, "rb")
@@ -105,7 +105,7 @@ def _source(path: str, what: str) -> AbstractContextManager[IO[bytes]]:
     return open(0, "rb", closefd=False)
 
 
-class _Progress:
+class Progress:
     """How far it is, on one line of a terminal that is wiped at the end; nothing anywhere else."""
 
     _EVERY_S = 0.1
@@ -115,7 +115,7 @@ class _Progress:
         self._shown_at = 0.0
         self.callback: Callable[[int], None] | None = None if quiet or not os.isatty(2) else self._show
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -11,8 +11,12 @@ VERBS = {
     "attach": "attach ATTACH",
     "bootstrap": "archives BOOTSTRAP",
     "cleanup": "system CLEANUP",
+    "commit": "changes COMMIT",
+    "cp": "copy CP",
     "create": "run CREATE",
+    "diff": "changes DIFF",
     "exec": "exec EXEC",
+    "export": "changes EXPORT",
     "history": "images HISTORY",
     "images": "images IMAGES",
     "import": "archives IMPORT",
@@ -43,6 +47,7 @@ VERBS = {
 TOPICS = (
     ("Containers", ("run", "exec", "ps", "logs", "stop", "rm", "create", "start", "attach", "kill", "wait")),
     ("Running containers", ("restart", "pause", "unpause", "top", "port", "update", "rename")),
+    ("Their files", ("cp", "diff", "commit", "export")),
     ("Images", ("images", "bootstrap", "import", "load", "save", "tag", "history", "rmi")),
     ("Both, and the rest", ("inspect", "info", "version")),
 )
@@ -52,7 +57,10 @@ GROUPS = {
         "Manage containers",
         {
             **{name: VERBS[name] for name in "attach create exec kill logs run start stop wait".split()},
-            **{name: VERBS[name] for name in "pause port rename restart top unpause update".split()},
+            **{
+                name: VERBS[name]
+                for name in "commit cp diff export pause port rename restart top unpause update".split()
+            },
             "ls": VERBS["ps"],
             "rm": VERBS["rm"],
             "inspect": "inspect CONTAINER_INSPECT",
@@ -99,12 +107,10 @@ ALIASES = {
 _NO_REGISTRY = "Tiffin has no registries so far; get images with `tiffin load`, `tiffin import` or `tiffin bootstrap`"
 _NO_BUILD = "Tiffin builds no images so far; `tiffin import --change` makes one from a tar archive"
 _NO_SWARM = "Tiffin runs on one host and has no swarm"
-_NO_CHANGES = "Tiffin does not read or write a container's files from outside so far; use `tiffin exec` with tar or cat"
 
 ABSENT = {
     **dict.fromkeys(("pull", "push", "login", "logout", "search", "manifest", "trust"), _NO_REGISTRY),
-    **dict.fromkeys(("build", "builder", "buildx", "commit"), _NO_BUILD),
-    **dict.fromkeys(("cp", "diff", "export"), _NO_CHANGES),
+    **dict.fromkeys(("build", "builder", "buildx"), _NO_BUILD),
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _NO_SWARM),
     "checkpoint": "Tiffin does not checkpoint containers so far",
     "compose": "Tiffin reads no compose files so far",

@@ -92,10 +92,6 @@ class HostDriver:
         steps.append(MountStep(source="tiffin", target=target, fstype="overlay", data=data))
         return tuple(steps)
 
-    def empty_places(self) -> list[str]:
-        """Directories of the host that containers see empty."""
-        return [f"/{name}" for name, _ in FRESH] + self._covered()
-
     def _covered(self) -> list[str]:
         """Where the store and the run directory show in the file system at `/`; outermost ones only."""
         found: set[str] = set()
@@ -105,6 +101,10 @@ class HostDriver:
         fresh = tuple(f"/{name}/" for name, _ in FRESH)
         places = sorted(path for path in found if path != "/" and not f"{path}/".startswith(fresh))
         return [path for path in places if not any(path.startswith(f"{other}/") for other in places)]
+
+    def empty_places(self) -> list[str]:
+        """What containers see as empty directories whatever the host has there."""
+        return [*(f"/{name}" for name, _ in FRESH), *self._covered()]
 
     def upper(self, container_id: str) -> str | None:
         upper = f"{self._paths.container(container_id)}/upper"
@@ -195,11 +195,11 @@ def _mounts() -> list[tuple[str, str, str]]:
     with open("/proc/thread-self/mountinfo", "rb") as file:
         for line in file:
             fields = os.fsdecode(line).split(" ")
-            mounts.append((fields[2], _unescaped(fields[3]), _unescaped(fields[4])))
+            mounts.append((fields[2], unescaped(fields[3]), unescaped(fields[4])))
     return mounts
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
     if "\\" not in text:
         return text
     for char in " \t\n\\":

@@ -15,6 +15,9 @@ CLONE_NEWNS = 0x0002_0000
 MS_REC = 0x4000
 MS_PRIVATE = 0x4_0000
 MNT_DETACH = 2
+_OPEN_TREE, _MOVE_MOUNT = 428, 429  # the same on every architecture
+_AT_FDCWD = -100
+_AT_RECURSIVE, _OPEN_TREE_CLONE, _FROM_EMPTY_PATH = 0x8000, 1, 4
 
 
 class MountCalls:
@@ -38,6 +41,24 @@ class MountCalls:
         encode = os.fsencode
         number = self._ctypes.c_ulong(flags)
         self._checked(self._libc.mount(encode(source), encode(target), encode(fstype), number, encode(data)), doing)
+
+    def open_tree(self, path: str, *, recursive: bool) -> int:
+        """A copy of the mount at `path` that is in no mount table, as a descriptor; open_tree(2)."""
+        flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
+        fd = int(self._libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags))
+        self._checked(min(fd, 0), "open_tree")
+        return fd
+
+    def move_mount(self, tree_fd: int, target: str) -> None:
+        """Put what `open_tree` gave at `target`; move_mount(2)."""
+        self._checked(
+            self._libc.syscall(_MOVE_MOUNT, tree_fd, b"", _AT_FDCWD, os.fsencode(target), _FROM_EMPTY_PATH),
+            "move_mount",
+        )
+
+    def enter(self, namespace_fd: int) -> None:
+        """Have this thread go to another mount namespace; setns(2)."""
+        self._checked(self._libc.setns(namespace_fd, CLONE_NEWNS), "entering the mount namespace")
 
     def umount(self, target: str) -> None:
         self._checked(self._libc.umount2(os.fsencode(target), MNT_DETACH), f"unmounting {target}")
