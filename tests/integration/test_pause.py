@@ -110,7 +110,9 @@ def test_kill_ends_it(engine: tiffin.Engine, counter: str) -> None:
     engine.pause(counter)
     engine.kill(counter)
     assert engine.wait(counter, timeout_s=10) == 137
+    before = lines(engine)
     engine.start(counter)
+    until(lambda: lines(engine) > before)  # it listens to signals by then
     engine.pause(counter)
     engine.kill(counter, signal="TERM")  # its stop signal
     assert engine.wait(counter, timeout_s=10) == 3

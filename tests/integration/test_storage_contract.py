@@ -404,7 +404,7 @@ def test_when_nothing_can_be_mounted(tmp_path: Path) -> None:
     assert done.stdout == (
         "no storage driver works on this host: "
         "composefs cannot work here: a mount namespace of its own: Operation not permitted; "
-        "overlay cannot work here: a mount namespace of its own: Operation not permitted\n"
+        "overlay cannot work here: a mount namespace of its own: Operation not permitted (run as root)\n"
     )
 
 

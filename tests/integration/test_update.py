@@ -95,19 +95,22 @@ def test_what_is_refused_changes_nothing(engine: tiffin.Engine, busybox: str, ru
         engine.update("nosuch", Resources(pids_limit=5))
 
 
-def test_what_the_kernel_refuses_is_taken_back(engine: tiffin.Engine, busybox: str) -> None:
-    """On v1 the kernel refuses a limit below what is in use and cannot be freed; v2 would kill instead."""
-    if choose_driver().version != 1:
-        pytest.skip("cgroup v2 refuses no limit of memory")
+def test_less_memory_than_is_in_use(engine: tiffin.Engine, busybox: str) -> None:
+    """On v1 the kernel refuses what it cannot free, and the other changes are taken back; on v2 it kills."""
     before = Resources(memory_bytes=128 * MB, memory_swap_bytes=128 * MB)
     fill = "dd if=/dev/zero of=/dev/shm/full bs=1M count=40 2>/dev/null;"
     container_id = sleeper(engine, busybox, before, fill)
     engine.start("cc")
     next(iter(engine.logs("cc", follow=True)))
     live = limits(container_id)
+    less = Resources(memory_bytes=8 * MB, memory_swap_bytes=256 * MB, pids_limit=5)
+    if choose_driver().version == 2:
+        engine.update("cc", less)
+        assert engine.wait("cc", timeout_s=20) == 137
+        assert engine.container("cc").state.oom_killed
+        return
     with pytest.raises(HostError) as caught:
-        # The sum grows first and is accepted; then memory is refused.
-        engine.update("cc", Resources(memory_bytes=8 * MB, memory_swap_bytes=256 * MB, pids_limit=5))
+        engine.update("cc", less)  # the sum grows first and is accepted; then memory is refused
     assert caught.value.message.startswith(f"cannot update container cc: cannot write '{8 * MB}' to /sys/fs/cgroup/")
     assert caught.value.message.endswith("memory.limit_in_bytes: Device or resource busy")
     assert caught.value.hint is not None and caught.value.hint.endswith(" bytes of memory now")
