@@ -23,9 +23,10 @@ COUNT = "trap 'exit 3' TERM; trap 'echo usr1' USR1; while :; do echo x; sleep 0.
 
 @pytest.fixture
 def counter(engine: tiffin.Engine, busybox: str) -> str:
-    """A running container named `cc` that writes a line every now and then."""
+    """A running container named `cc` that listens to signals and writes a line every now and then."""
     engine.create(ContainerConfig(image=busybox, command=("sh", "-c", COUNT), name="cc"))
     engine.start("cc")
+    until(lambda: lines(engine) > 0)
     return "cc"
 
 
