@@ -102,7 +102,7 @@ def test_killed_at_any_moment(tmp_path: Path, archive: Path, image_id: str, stre
     for step in range(8):
         with open(archive, "rb") as file:
             running = _start(root, stdin=file.fileno()) if streamed else _start(root, str(archive))
-            time.sleep(whole_s * (0.3 + 0.7 * step / 8))
+            time.sleep(whole_s * (0.05 + 0.9 * step / 8))
             running.send_signal(signal.SIGKILL)
             running.communicate(timeout=TIMEOUT_S)
             killed += running.returncode == -signal.SIGKILL
