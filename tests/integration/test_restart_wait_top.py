@@ -170,7 +170,7 @@ def test_top(engine: tiffin.Engine, busybox: str) -> None:
     first, second = by_command["sleep 61"], by_command["sleep 60"]
     assert first[1] == second[2] == str(pid) and first[2] == str(engine.container("cc").state.monitor_pid)
     assert (first[5], first[6]) == ("?", "00:00:00")
-    assert 0 <= int(first[3]) <= 100  # of its life, which has only begun
+    assert int(first[3]) >= 0  # a percentage of a life that has only begun
     named = engine.top("cc", ["uid", "pid=ID", "comm", "ni", "s", "rss", "vsz", "etimes"])
     assert named.titles == ("UID", "ID", "COMMAND", "NI", "S", "RSS", "VSZ", "ELAPSED")
     for row in named.rows:
