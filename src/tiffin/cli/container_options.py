@@ -297,7 +297,7 @@ def _log(parsed: Parsed) -> LogConfig:
         except ValueError as error:
             reason = f"'{value}' is not a number" if "literal" in str(error) else str(error)
             raise parsed.invalid("log-opt", text, reason) from None
-    return LogConfig(driver=driver, **values)
+    return LogConfig(driver=driver).replace(**values)
 
 
 def _check_pull(parsed: Parsed) -> None:

@@ -18,7 +18,12 @@ class Mount(Record):
     `propagation` one of rprivate, private, rshared, shared, rslave, slave;
     `tmpfs_options` go to mount(8) as they are ("size=64m", "mode=1777"). Of volumes only: `nocopy` leaves a new one
     empty, `volume_labels` are those of one that is made, `anonymous` says that nobody named it. `inherited` came from
-    another container by `volumes_from`.
+    another container by `volumes_from`; `volume_driver` and `volume_options` are those of one that is made.
+
+    `subpath` names a directory or file within the source, of a volume or image, never outside it; `relabel` is
+    "shared" or "private" (SELinux), empty for neither; `readonly_recursive` is "enabled" (what is mounted below is
+    read-only too, where the kernel can), "disabled" (only this mount) or "forced" (or it fails); `idmap` maps the ids
+    of files as the container's user namespace maps them.
     """
 
     type: str
@@ -33,6 +38,12 @@ class Mount(Record):
     volume_labels: tuple[tuple[str, str], ...] = ()
     anonymous: bool = False
     inherited: bool = False
+    volume_driver: str = ""
+    volume_options: tuple[tuple[str, str], ...] = ()
+    subpath: str = ""
+    relabel: str = ""
+    readonly_recursive: str = "enabled"
+    idmap: bool = False
 
 
 class Device(Record):
@@ -57,6 +68,32 @@ class LogConfig(Record):
     driver: str = "cri"
     max_size_bytes: int = 10_000_000
     max_files: int = 3
+    options: tuple[tuple[str, str], ...] = ()
+
+
+class RestartPolicy(Record):
+    """When an ended container is started again: `name` is "no", "always", "unless-stopped" or "on-failure".
+
+    `maximum_retries` bounds the restarts of "on-failure" in a row; 0 means no bound.
+    """
+
+    name: str = "no"
+    maximum_retries: int = 0
+
+
+class HealthCheck(Record):
+    """How it is found out whether a container does its work (image-spec config.md; Docker's HEALTHCHECK).
+
+    `test` is ("NONE",), ("CMD", program, argument…) or ("CMD-SHELL", line); empty means the image's. Times are
+    nanoseconds, 0 means the default: interval 30 s, timeout 30 s, start period 0, start interval 5 s; 3 retries.
+    """
+
+    test: tuple[str, ...] = ()
+    interval_ns: int = 0
+    timeout_ns: int = 0
+    start_period_ns: int = 0
+    start_interval_ns: int = 0
+    retries: int = 0
 
 
 class ContainerConfig(Record):
@@ -97,6 +134,17 @@ class ContainerConfig(Record):
     stop_timeout_s: int | None = None
     resources: Resources = Resources()
     log: LogConfig = LogConfig()
+    restart: RestartPolicy = RestartPolicy()
+    health: HealthCheck | None = None
+    userns: str = ""
+    uid_maps: tuple[tuple[int, int, int], ...] = ()
+    gid_maps: tuple[tuple[int, int, int], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+    oom_score_adj: int | None = None
+    device_cgroup_rules: tuple[str, ...] = ()
+    runtime: str = ""
+    systemd: bool = False
+    pod: str = ""
 
 
 class Container(Record):
@@ -157,7 +205,10 @@ def container_from_dict(values: dict[str, Any]) -> Container:
     for name, kind in (("mounts", Mount), ("devices", Device), ("ulimits", Ulimit)):
         config[name] = tuple(kind(**_frozen(item)) for item in config.get(name, ()))
     config["resources"] = Resources(**config.get("resources", {}))
-    config["log"] = LogConfig(**config.get("log", {}))
+    config["log"] = LogConfig(**_frozen(config.get("log", {})))
+    config["restart"] = RestartPolicy(**config.get("restart", {}))
+    if config.get("health"):
+        config["health"] = HealthCheck(**_frozen(config["health"]))
     fields["config"] = ContainerConfig(**_frozen(config))
     return Container(**_frozen(fields))
 
