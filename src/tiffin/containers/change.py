@@ -5,6 +5,7 @@ from __future__ import annotations
 from tiffin.cgroups import limits
 from tiffin.containers import names
 from tiffin.errors import HostError, NotFoundError, UsageError
+from tiffin.failpoints import failpoint
 from tiffin.model.container import Container
 from tiffin.model.resources import Resources
 from tiffin.state import containers as records
@@ -44,6 +45,7 @@ def update(parts: Parts, container: Container, changes: Resources) -> None:
         try:
             if status.read_state(parts.paths, container.id).status == "running":
                 parts.cgroups.update(container.id, changes)
+                failpoint("change.applied")
         except BaseException as error:
             if not isinstance(error, HostError):
                 _record(parts, container, before.config.resources)

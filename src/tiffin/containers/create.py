@@ -6,6 +6,7 @@ import os
 
 from tiffin.containers import command, names
 from tiffin.errors import ConflictError, UsageError
+from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, ContainerConfig, Mount
 from tiffin.runtime import signals, spec, users
 from tiffin.runtime.compile import RLIMITS
@@ -44,7 +45,9 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
             if name is not None:
                 raise
             container = container.replace(name=_random_name(parts))
+    failpoint("create.recorded")
     os.makedirs(parts.paths.container(container.id), mode=0o711, exist_ok=True)
+    failpoint("create.directory")
     if needed:
         try:
             mounts.prepare(parts, container)

@@ -10,6 +10,7 @@ import time
 
 from tiffin.containers import pause
 from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, os_error
+from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, ContainerState
 from tiffin.runtime import signals
 from tiffin.state import containers as records
@@ -50,6 +51,7 @@ def stop(parts: Parts, container: Container, timeout_s: float | None, signal: in
         return
     patience: float = container.stop_timeout_s if timeout_s is None else timeout_s
     _send(state, signals.number(signal) if signal else container.stop_signal)
+    failpoint("stop.signalled")
     pause.resume(parts, container.id)
     if wait_end(parts, container, None if patience < 0 else patience):
         return
@@ -143,11 +145,16 @@ def _remove_locked(parts: Parts, container: Container, volumes: bool = False) ->
     if not records.mark_removing(parts.database, container.id, volumes=volumes):
         remove_tree(parts.paths.container(container.id))
         raise NotFoundError(f"no such container: {container.name}")
+    failpoint("remove.marked")
     parts.cgroups.remove(container.id)
+    failpoint("remove.cgroup")
     try:
         parts.driver(container.driver).remove(container.id)
+        failpoint("remove.writable")
         remove_tree(parts.paths.container_run(container.id))
+        failpoint("remove.run")
         remove_tree(parts.paths.container(container.id))
+        failpoint("remove.directory")
     except OSError as error:
         raise os_error(error, f"cannot remove container {container.name!r}") from error
     going: list[str] = []
@@ -158,6 +165,7 @@ def _remove_locked(parts: Parts, container: Container, volumes: bool = False) ->
 
         going = mounts.anonymous(container)
     records.delete(parts.database, container.id, going)
+    failpoint("remove.recorded")
     for name in going:
         manage.finish_removal(parts, name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tiffin.errors import ConflictError, HostError
+from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, ContainerState
 from tiffin.state import status
 
@@ -35,6 +36,7 @@ def pause(parts: Parts, container: Container) -> None:
         raise ConflictError(f"Container {container.name} is already paused")
     try:
         parts.cgroups.freeze(container.id)
+        failpoint("pause.frozen")
     except HostError:
         running(parts, container)  # it has ended meanwhile
         raise
@@ -52,6 +54,7 @@ def resume(parts: Parts, container_id: str) -> None:
     try:
         if parts.cgroups.frozen(container_id):
             parts.cgroups.thaw(container_id)
+            failpoint("pause.thawed")
     except HostError:
         if parts.cgroups.frozen(container_id):
             raise

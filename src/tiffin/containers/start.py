@@ -8,6 +8,7 @@ import sys
 from tiffin.containers import files
 from tiffin.containers.confine import confinement, spared
 from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, os_error
+from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, Device
 from tiffin.runtime import native, spec, users
 from tiffin.runtime.compile import DEFAULT_DEVICES, Monitor, compile_launch
@@ -58,13 +59,16 @@ def launch(parts: Parts, container: Container, attach: bool, tty_size: tuple[int
     if not status.wait_for_monitor(parts.paths, container.id):
         raise HostError(f"container {container.name!r} has ended, but its monitor does not")
     status.write_starting(parts.paths, container.id)
+    failpoint("start.starting")
     try:
         with parts.timed("plan"):
             plan = prepare(parts, container, tty_size)
         if attach and container.config.auto_remove:
             status.write_owner(parts.paths, container.id)
+            failpoint("start.owner")
         with parts.timed("launch"):
             attachment = native.launch(plan, attach=attach)
+            failpoint("start.launched")
     except BaseException as error:
         code = error.exit_code if isinstance(error, TiffinError) else 125
         parts.cgroups.remove(container.id)
@@ -95,10 +99,13 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
                 os.makedirs(mount.source, exist_ok=True)
     except OSError as error:
         raise os_error(error, f"cannot prepare container {container.name!r}") from error
+    failpoint("start.directories")
     if not driver.image_ready(container.image_id):
         driver.prepare_image(container.image_id, parts.images.get(container.image_id).layers)
+        failpoint("start.image")
     if not os.path.isdir(driver.upper(container.id) or ""):
         driver.create(container.id, container.image_id)
+        failpoint("start.writable")
     identity = users.resolve(
         container.user,
         config.groups,
@@ -115,9 +122,11 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
         rootfs=rootfs,
         nodes=nodes,
     )
+    failpoint("start.files")
     rules = devices.device_rules(nodes, config.privileged)
     with parts.timed("cgroup"):
         cgroup = parts.cgroups.create(container.id, config.resources, rules)
+    failpoint("start.cgroup")
     log = config.log
     plan = compile_launch(
         built,

@@ -6,6 +6,7 @@ import json
 import sqlite3
 
 from tiffin.errors import AmbiguousError, ConflictError, NotFoundError
+from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, container_from_dict
 
 TYPE_CHECKING = False
@@ -65,6 +66,7 @@ def change(database: Database, container_id: str, change: Callable[[Container], 
             )
     except sqlite3.IntegrityError as error:
         raise _name_in_use(database, changed.name if changed else "") from error
+    failpoint("change.recorded")
     return changed
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 
 from tiffin.errors import StoreError, UsageError, os_error
+from tiffin.failpoints import failpoint
 from tiffin.state.schema import MIGRATIONS, SCHEMA, VERSION
 
 TYPE_CHECKING = False
@@ -130,6 +131,7 @@ class Database:
             _execute_all(connection, SCHEMA)
             connection.execute(f"PRAGMA user_version={VERSION}")
             connection.execute("COMMIT")
+            failpoint("schema.created")
         finally:
             os.close(fd)
 
@@ -143,6 +145,7 @@ class Database:
             version += 1
             connection.execute(f"PRAGMA user_version={version}")
         connection.execute("COMMIT")
+        failpoint("schema.migrated")
 
     def _explained(self, error: sqlite3.Error) -> StoreError:
         name = getattr(error, "sqlite_errorname", "")
