@@ -142,9 +142,7 @@ def __getattr__(name: str) -> Any:
     """Load a public name when it is first used (PEP 562): `import tiffin` itself costs next to nothing."""
     for module, names in _HOMES.items():
         if name in names:
-            from importlib import import_module
-
-            value = getattr(import_module(module), name)
+            value = getattr(__import__(module, fromlist=(name,)), name)
             globals()[name] = value
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

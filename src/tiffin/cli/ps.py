@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 from tiffin.cli import listing
@@ -176,6 +175,8 @@ def _fits(info: ContainerInfo, name: str, values: list[str]) -> bool:
 
 def _search(pattern: str, name: str) -> bool:
     """Docker takes names as regular expressions, and with a slash in front if one likes."""
+    import re
+
     try:
         return re.search(pattern, name) is not None or re.search(pattern, f"/{name}") is not None
     except re.error:
