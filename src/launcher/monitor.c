@@ -166,7 +166,7 @@ void monitor_accept_all(struct monitor *monitor)
 }
 
 /* What a poll entry is about, beside the fixed ones. */
-enum slot { SLOT_SIGNALS, SLOT_LISTENER, SLOT_STDIN, SLOT_STREAM0, SLOT_STREAM1, SLOT_CLIENTS };
+enum slot { SLOT_SIGNALS, SLOT_LISTENER, SLOT_STDIN, SLOT_STREAM0, SLOT_STREAM1, SLOT_HEALTH, SLOT_CLIENTS = SLOT_HEALTH + HEALTH_POLLS };
 
 /* A client has two entries, in and out; its input waits while stdin has no room. */
 static nfds_t fill_poll(const struct monitor *monitor, struct pollfd *polls)
@@ -250,8 +250,12 @@ _Noreturn void monitor_run(struct monitor *monitor)
     release_memory(monitor);
     for (;;) {
         nfds_t count = fill_poll(monitor, polls);
-        int ready = poll(polls, count, timeout);
-        if (ready == 0) {
+        int due = health_wait(monitor->health, polls + SLOT_HEALTH);
+        bool sooner = due >= 0 && (timeout < 0 || due < timeout);
+        int ready = poll(polls, count, sooner ? due : timeout);
+        if (monitor->health && ready >= 0)
+            health_turn(monitor->health, polls + SLOT_HEALTH);
+        if (ready == 0 && !sooner) {
             release_memory(monitor);
             timeout = -1;
             continue;
