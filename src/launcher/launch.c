@@ -27,7 +27,7 @@ struct launch {
     struct monitor *monitor;
     struct field on_exit, again;
     struct op device;
-    int run_dir_op, log_op;
+    int run_dir_op, log_op, health_op;
     bool owner;
     int child_ends[3];
     int channel;
@@ -74,6 +74,7 @@ static void note_op(struct launch *launch, const struct op *op)
             .timeout_ns = field[3].number, .start_period_ns = field[4].number, .start_interval_ns = field[5].number,
             .retries = field[6].number, .freezer = monitor->options.health.freezer,
             .frozen = monitor->options.health.frozen};
+        launch->health_op = op->index;
         break;
     case OP_FREEZER:
         monitor->options.health.freezer = field[0].bytes;
@@ -290,8 +291,10 @@ static int await_exec(struct launch *launch, uint64_t *ticks)
         monitor->began_ns = clock_ns(CLOCK_MONOTONIC);
         launch->failure.op = launch->run_dir_op;
         if (monitor->options.health.plan) {
+            launch->failure.op = launch->health_op;
             monitor->health = health_begin(&monitor->options.health, monitor->run_dir, monitor->child, *ticks);
             REQUIRE(&launch->failure, monitor->health, errno, "prepare", "the health check");
+            launch->failure.op = launch->run_dir_op;
         }
         CHECK(&launch->failure, state_write_running(monitor->run_dir, monitor->child, *ticks, monitor->started_ns),
               "write", "the status file");

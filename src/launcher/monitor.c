@@ -216,8 +216,7 @@ static void release(const void *from, const void *to)
         madvise((void *)start, end - start, MADV_DONTNEED);
 }
 
-/* Most containers are quiet most of the time: give back what a start or a burst of output used. Program text that is
-   needed again comes back from the page cache, by itself. */
+/* Most containers are quiet most of the time: give back what a start or a burst of output used. */
 static void release_memory(struct monitor *monitor)
 {
     for (int i = 0; i < 2; i++) {
@@ -225,6 +224,11 @@ static void release_memory(struct monitor *monitor)
         release(stream->line + stream->used, stream->line + sizeof stream->line);
     }
     release(monitor->stdin_pending + monitor->stdin_end, monitor->stdin_pending + sizeof monitor->stdin_pending);
+    release_program();
+}
+
+void release_program(void)
+{
     const char *base = (const char *)&__ehdr_start;
     const ElfW(Phdr) *header = (const void *)(base + __ehdr_start.e_phoff);
     for (int i = 0; i < __ehdr_start.e_phnum; i++, header++) {

@@ -73,6 +73,9 @@ _Noreturn void monitor_run_on_exit(char **arguments);
 /* Read what a client sent. False when it is gone. */
 bool monitor_serve_client(struct monitor *monitor, struct client *client);
 
+/* Give back the program's text: what is needed again comes back from the page cache, by itself. */
+void release_program(void);
+
 /* Undo what a launch that failed has made. */
 void monitor_abandon(struct monitor *monitor);
 

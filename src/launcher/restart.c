@@ -100,6 +100,7 @@ _Noreturn void restart_wait(const struct restart *restart, char **arguments)
 {
     prctl(PR_SET_NAME, "tiffin-waiting", 0, 0, 0);
     struct timespec left = {(time_t)(restart->delay_ms / 1000), (long)(restart->delay_ms % 1000) * 1000000};
+    release_program();
     while (nanosleep(&left, &left) < 0 && errno == EINTR)
         continue;
     monitor_run_on_exit(arguments);

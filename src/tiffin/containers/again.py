@@ -81,5 +81,10 @@ def end_waiting(parts: Parts, container: Container) -> bool:
                     raise HostError(f"the process that waits to start {container.name!r} again cannot be ended")
         finally:
             os.close(fd)
+    # Its word of the end may have been cut short: it says that it will wait before it says how the run has ended.
+    if status.read_state(parts.paths, container.id).status == "exited" and not status.end_is_recorded(
+        parts.paths, container.id
+    ):
+        status.write_exited(parts.paths, container.id, state)
     status.forget_waiting(parts.paths, container.id)
     return True

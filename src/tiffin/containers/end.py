@@ -28,7 +28,7 @@ REAP_AFTER_NS = 3_000_000_000
 def kill(parts: Parts, container: Container, signal: int | str) -> None:
     """Send a signal to the first process. ConflictError when the container does not run."""
     number = signals.number(signal)
-    state = status.read_state(parts.paths, container.id)
+    state = _state(parts, container)
     end_orphan(parts, container, state)
     if number in (signals.SIGKILL, container.stop_signal) and state.status in ("running", "restarting"):
         # As Docker: whom the user ends is not started again.
@@ -44,6 +44,15 @@ def kill(parts: Parts, container: Container, signal: int | str) -> None:
     # As Docker: what ends a container ends a paused one; other signals wait until it is unpaused.
     if number in (signals.SIGKILL, container.stop_signal):
         pause.resume(parts, container.id)
+
+
+def _state(parts: Parts, container: Container) -> ContainerState:
+    """The state; that of a container which is just being started again is known when that has gone well, or wrong."""
+    state = status.read_state(parts.paths, container.id)
+    if state.status == "created" and restarts.count(parts.paths, container.id):
+        with ContainerLock(parts.paths, container.id):
+            return status.read_state(parts.paths, container.id)
+    return state
 
 
 def _send(state: ContainerState, number: int) -> bool:
@@ -64,7 +73,7 @@ def stop(
 
     It is not started again by its restart policy, with `shutdown` not before the next boot. `locked`: its lock is held.
     """
-    state = status.read_state(parts.paths, container.id)
+    state = status.read_state(parts.paths, container.id) if locked else _state(parts, container)
     if state.status in ("running", "restarting"):
         restarts.mark_stopped(parts.paths, container.id, shutdown=shutdown)
     if state.status == "restarting" and not _end_waiting(parts, container, locked=locked):
@@ -153,7 +162,7 @@ def remove(parts: Parts, container: Container, *, force: bool, volumes: bool = F
     Its anonymous volumes go with it if `volumes` says so, or if it was to be removed at its end.
     """
     volumes = volumes or container.config.auto_remove
-    state = status.read_state(parts.paths, container.id)
+    state = _state(parts, container)
     if state.status == "restarting" and not force:
         raise ConflictError(
             f"cannot remove container {container.name!r}: container is restarting",

@@ -193,6 +193,11 @@ def forget_waiting(paths: Paths, container_id: str) -> None:
         pass
 
 
+def end_is_recorded(paths: Paths, container_id: str) -> bool:
+    """Whether the last run has an end in the container's own file."""
+    return _read(f"{paths.container(container_id)}/exit")[:1] in (["exited"], ["failed"])
+
+
 def write_exited(paths: Paths, container_id: str, state: ContainerState) -> None:
     """Record an end that nobody has recorded; the container's lock is held."""
     oom = int(state.oom_killed)
