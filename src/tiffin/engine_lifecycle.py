@@ -31,13 +31,13 @@ class Lifecycle:
     def healthcheck(self, container: str) -> Result:
         """Run a container's health check now, beside those of its monitor, and return what it wrote.
 
-        Exit code 0 is healthy. It does not change what `health` says, and has no time limit. ConflictError when the
-        container does not run, UsageError when it has no check.
+        Exit code 0 is healthy, -1 that it took longer than its timeout. It does not change what `health` says.
+        ConflictError when the container does not run, UsageError when it has no check.
         """
         from tiffin.containers import health
         from tiffin.state import containers as records
 
-        return health.run_now(self._parts, records.get(self._parts.database, container), self.exec_run)  # type: ignore[attr-defined]
+        return health.run_now(self._parts, records.get(self._parts.database, container), self.exec)  # type: ignore[attr-defined]
 
     def start_boot(self) -> list[BootResult]:
         """Start, after the host has come up, what restarts always or unless the user stopped it, oldest first.

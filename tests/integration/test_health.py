@@ -129,6 +129,11 @@ def test_a_check_that_hangs(engine: tiffin.Engine, busybox: str) -> None:
     table = engine.top(name, ["args"]).rows
     assert sum(row[0] == "sleep 61" for row in table) <= 1, table
     before = time.monotonic()
+    result = engine.healthcheck(name)
+    assert (result.exit_code, result.stdout) == (-1, "begun\n")
+    assert result.stderr == "Health check exceeded timeout (700ms)\n"
+    assert time.monotonic() - before < 5
+    before = time.monotonic()
     engine.stop(name, timeout_s=0)
     assert time.monotonic() - before < 5
 

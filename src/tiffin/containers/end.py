@@ -32,7 +32,7 @@ def kill(parts: Parts, container: Container, signal: int | str) -> None:
     end_orphan(parts, container, state)
     if number in (signals.SIGKILL, container.stop_signal) and state.status in ("running", "restarting"):
         # As Docker: whom the user ends is not started again.
-        restarts.mark_stopped(parts.paths, container.id)
+        _mark_stopped(parts, container)
         if state.status == "restarting":
             if _end_waiting(parts, container):
                 return
@@ -55,6 +55,12 @@ def _state(parts: Parts, container: Container) -> ContainerState:
     return state
 
 
+def _mark_stopped(parts: Parts, container: Container, *, shutdown: bool = False) -> None:
+    # One that is removed at its end is never started again, and may be going at this moment.
+    if not container.config.auto_remove:
+        restarts.mark_stopped(parts.paths, container.id, shutdown=shutdown)
+
+
 def _send(state: ContainerState, number: int) -> bool:
     """Signal the very process that the state names; False when it is gone."""
     return status.send_signal(state.pid, state.pid_start_ticks, number)
@@ -75,7 +81,7 @@ def stop(
     """
     state = status.read_state(parts.paths, container.id) if locked else _state(parts, container)
     if state.status in ("running", "restarting"):
-        restarts.mark_stopped(parts.paths, container.id, shutdown=shutdown)
+        _mark_stopped(parts, container, shutdown=shutdown)
     if state.status == "restarting" and not _end_waiting(parts, container, locked=locked):
         state = status.read_state(parts.paths, container.id)
     if state.status != "running":
@@ -169,7 +175,7 @@ def remove(parts: Parts, container: Container, *, force: bool, volumes: bool = F
             hint="stop the container before removing it, or force the removal",
         )
     if force and state.status in ("running", "restarting"):
-        restarts.mark_stopped(parts.paths, container.id)
+        _mark_stopped(parts, container)
         if state.status == "restarting" and not _end_waiting(parts, container):
             state = status.read_state(parts.paths, container.id)
     if state.status == "running":

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import select
 import struct
+import time
 
-from tiffin.containers import pause
 from tiffin.containers.result import Result
 from tiffin.errors import UsageError, os_error
 from tiffin.model.container import HealthCheck
+from tiffin.runtime import signals
 from tiffin.runtime import spec as oci
 from tiffin.runtime.compile import compile_exec
 from tiffin.runtime.ops import OPS
+from tiffin.state.health import go_duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from tiffin.cgroups.driver import CgroupPlan
+    from tiffin.containers.execute import ExecSession
     from tiffin.model.container import Container
     from tiffin.parts import Parts
     from tiffin.runtime.compile import Confinement
@@ -114,14 +119,53 @@ def enter_offset(plan: bytes) -> int:
         at += size
 
 
-def run_now(parts: Parts, container: Container, run: Any) -> Result:
-    """One check now, through `exec_run`; its result is the caller's, and does not count for the container's health.
+def run_now(parts: Parts, container: Container, execute: Callable[..., ExecSession]) -> Result:
+    """One check now, by `execute`; its result is the caller's, and does not count for the container's health.
 
-    ConflictError when it does not run, UsageError when it has no check.
+    Exit code -1 when it took longer than it may. ConflictError when the container does not run, UsageError when it
+    has no check.
     """
     argv = command(container.config.health)
-    if not argv:
+    if not argv or container.config.health is None:
         raise UsageError(f"container {container.name!r} has no defined healthcheck")
-    pause.running(parts, container)
-    result: Result = run(container.id, argv)
-    return result
+    timeout_ns = with_defaults(container.config.health).timeout_ns
+    deadline_ns = time.monotonic_ns() + timeout_ns
+    read, write = os.pipe()
+    try:
+        try:
+            session = execute(container.id, argv, stdout=write, stderr=write)
+        finally:
+            os.close(write)
+        with session:
+            output, ended = _listen(read, session, deadline_ns)
+            if ended:
+                return Result(exit_code=session.wait(), stdout_bytes=output, stderr_bytes=b"")
+            try:
+                os.killpg(session.pid, signals.SIGKILL)
+            except ProcessLookupError:
+                pass
+            session.wait()
+            said = f"Health check exceeded timeout ({go_duration(timeout_ns)})\n"
+            return Result(exit_code=-1, stdout_bytes=output, stderr_bytes=said.encode())
+    finally:
+        os.close(read)
+
+
+def _listen(read: int, session: ExecSession, deadline_ns: int) -> tuple[bytes, bool]:
+    """What the check writes until it has ended, and whether it has before the deadline."""
+    output = b""
+    poll = select.poll()
+    poll.register(read, select.POLLIN)
+    poll.register(session.fileno(), select.POLLIN)
+    while True:
+        left_ms = max(0, (deadline_ns - time.monotonic_ns() + 999_999) // 1_000_000)
+        ready = dict(poll.poll(left_ms))
+        if read in ready:
+            data = os.read(read, 1 << 16)
+            output += data
+            if not data:
+                poll.unregister(read)
+        elif ready:
+            return output, True
+        elif left_ms == 0:
+            return output, False
