@@ -13,6 +13,9 @@ int role_launch(void);
 /* Start a process in a running container and wait for it; with `detach`, do not wait. */
 int role_exec(bool detach);
 
+/* Wait until it is time to start a container again whose last launch failed; the calling process returns at once. */
+int role_wait(void);
+
 /* Wait for what the child says before its program runs. */
 struct handshake {
     bool ready; /* it did everything but exec */

@@ -23,6 +23,8 @@ def read_state(parts: Parts, container_id: str, *, removing: bool = False) -> Co
 def running(parts: Parts, container: Container) -> ContainerState:
     """The state of a container that must run. ConflictError otherwise."""
     state = read_state(parts, container.id)
+    if state.status == "restarting":
+        raise ConflictError(f"Container {container.name} is restarting, wait until the container is running")
     if state.status != "running":
         raise ConflictError(
             f"container {container.name!r} is not running", hint=f"`tiffin start {container.name}` starts it"

@@ -75,7 +75,7 @@ def _held_by_container(store: ImageStore, image: Image, shown: str, force: bool)
     if not containers:
         return False
     for container_id, container in containers:
-        if read_state(store.paths, container_id).status == "running":
+        if read_state(store.paths, container_id).status in ("running", "restarting"):
             raise ConflictError(
                 f"cannot remove the image {shown}: the running container {container} ({container_id[:12]}) uses it",
                 hint=f"`tiffin rm --force {container}` first; --force does not help here",
