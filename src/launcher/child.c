@@ -27,6 +27,7 @@ static operation *const operations[MAX_OP_CODE + 1] = {
     [OP_SYSCTL] = op_sysctl,
     [OP_CONSOLE] = op_console,
     [OP_ROOT_READONLY] = op_root_readonly,
+    [OP_ATTACH] = op_attach,
     [OP_PIVOT] = op_pivot,
     [OP_LOOPBACK] = op_loopback,
     [OP_HOSTNAME] = op_hostname,

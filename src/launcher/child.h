@@ -24,6 +24,7 @@ struct child {
     uint64_t rows, columns;
     int root;
     int null;                  /* a masked path's cover for files, once needed */
+    int trees[MAX_TREES];      /* detached mounts that wait to be attached, -1 for none */
     uid_t uid;
     bool umask_set;
     bool console;
@@ -42,6 +43,7 @@ int op_root(struct child *child, const struct op *op);
 int op_mount_in(struct child *child, const struct op *op);
 int op_bind_in(struct child *child, const struct op *op);
 int op_root_readonly(struct child *child, const struct op *op);
+int op_attach(struct child *child, const struct op *op);
 int op_pivot(struct child *child, const struct op *op);
 int op_mask_in(struct child *child, const struct op *op);
 int op_readonly_in(struct child *child, const struct op *op);

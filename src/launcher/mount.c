@@ -124,6 +124,22 @@ int op_bind_in(struct child *child, const struct op *op)
     return 0;
 }
 
+int op_attach(struct child *child, const struct op *op)
+{
+    int *tree = &child->trees[op->field[0].number];
+    const char *path = op->field[1].bytes;
+    REQUIRE(child->failure, *tree >= 0, EBADF, "attach", path);
+    struct stat stat;
+    CHECK(child->failure, fstat(*tree, &stat), "stat", path);
+    AUTO_CLOSE int target = mount_point(child, path, S_ISDIR(stat.st_mode) ? MADE_DIRECTORY : MADE_FILE);
+    if (target < 0)
+        return -1;
+    CHECK(child->failure, sys_move_mount(*tree, target), "move_mount", path);
+    close(*tree);
+    *tree = -1;
+    return 0;
+}
+
 int op_root_readonly(struct child *child, const struct op *op)
 {
     (void)op;

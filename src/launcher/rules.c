@@ -58,6 +58,9 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_CAPS] = IN_BOTH | ONCE,
     [OP_INIT] = IN_LAUNCH | ONCE,
     [OP_EXEC] = IN_BOTH | ONCE,
+    [OP_DONOR] = SETUP,
+    [OP_TREE_FROM] = SETUP,
+    [OP_ATTACH] = INSIDE,
 };
 
 static bool has_dotdot(const char *path)
@@ -95,6 +98,11 @@ static const char *check_values(const struct op *op)
         return f[0].number & ~(uint64_t)(ALL_NAMESPACES & ~(CLONE_NEWUSER | CLONE_NEWPID)) ? "unknown flags" : NULL;
     case OP_JOIN_NS:
         return is_one_namespace(f[0].number) ? NULL : "not one namespace";
+    case OP_DONOR:
+        return f[0].number == 0 || f[0].number > INT_MAX ? "bad pid" : NULL;
+    case OP_TREE_FROM:
+    case OP_ATTACH:
+        return f[0].number >= MAX_TREES ? "no such tree" : NULL;
     case OP_ENTER:
         if (f[0].number == 0 || f[0].number > INT_MAX)
             return "bad pid";
@@ -175,7 +183,8 @@ const char *rules_check(struct rules *rules, const struct op *op)
     if (op->code == OP_STDIO)
         rules->tty = op->field[0].number & STDIO_TTY;
     seen[op->code]++;
-    if (seen[OP_CGROUP_TASKS] > MAX_TASKS_FILES || seen[OP_CGROUP_REMOVE] > MAX_REMOVE || seen[OP_JOIN_NS] > MAX_JOINS)
+    if (seen[OP_CGROUP_TASKS] > MAX_TASKS_FILES || seen[OP_CGROUP_REMOVE] > MAX_REMOVE || seen[OP_JOIN_NS] > MAX_JOINS ||
+        seen[OP_DONOR] > MAX_JOINS || seen[OP_TREE_FROM] > MAX_JOINS)
         return "too many";
     return check_values(op);
 }

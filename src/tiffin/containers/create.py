@@ -27,6 +27,10 @@ MIN_LOG_BYTES, MAX_LOG_FILES = 4096, 1000
 def create(parts: Parts, config: ContainerConfig) -> Container:
     """Decide and persist; nothing runs yet. Everything that can be refused now is refused now."""
     image = parts.images.get(config.image)
+    if any(":" in mode for _, mode in spec.modes(config)):
+        from tiffin.containers import joined
+
+        config = joined.resolve(parts, config)
     needed: list[tuple[Volume, bool]] = []
     if image.config.volumes or config.volumes_from or any(mount.type == "volume" for mount in config.mounts):
         from tiffin.volumes import mounts
@@ -70,6 +74,10 @@ def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None
     # As Docker: in the host's network it is the host's name that the network's other services know.
     shares_name = config.uts == "host" or config.network == "host"
     hostname = config.hostname or (os.uname().nodename if shares_name else container_id[:12])
+    if config.uts.startswith("container:") or config.network.startswith("container:"):
+        from tiffin.containers import joined
+
+        hostname = joined.hostname(parts, config) or hostname
     workdir = config.workdir or of_image.workdir or "/"
     if not workdir.startswith("/"):
         raise UsageError(f"the working directory {workdir!r} is invalid, it needs to be an absolute path")

@@ -45,7 +45,7 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "GraphDriver": {"Name": container.driver, "Data": {"UpperDir": driver.upper(container.id) or ""}},
         "Mounts": _mounts(container, parts.paths.volumes),
         "Config": _config(container, image.config.entrypoint),
-        "NetworkSettings": {"Ports": {}, **_addresses(), "Networks": {container.config.network: _endpoint()}},
+        "NetworkSettings": {"Ports": {}, **_addresses(), "Networks": _networks(container.config.network)},
         "Tiffin": {"ImageNames": list(image.names), "MonitorPid": state.monitor_pid},
     }
 
@@ -72,6 +72,11 @@ def _addresses() -> dict[str, Any]:
         "EndpointID": "", "Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPAddress": "",
         "IPPrefixLen": 0, "IPv6Gateway": "", "MacAddress": "",
     }  # fmt: skip
+
+
+def _networks(mode: str) -> dict[str, Any]:
+    """As Docker: a container in another's network has none of its own to tell of."""
+    return {} if mode.startswith(("container:", "ns:")) else {mode: _endpoint()}
 
 
 def _endpoint() -> dict[str, Any]:

@@ -106,11 +106,16 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
         files.account_file(driver, container, "/etc/group"),
     )
     nodes = device_nodes(config.devices, config.privileged)
+    joined = spec.Joined()
+    if any(":" in mode for _, mode in spec.modes(config)):
+        from tiffin.containers import joined as others
+
+        joined = others.find(parts, container)
     built = spec.build_spec(
         container,
         identity=identity,
         security=security,
-        host=host_facts(parts, container, labels),
+        host=host_facts(parts, container, labels).replace(joined=joined),
         files=files.write(paths, container),
         rootfs=rootfs,
         nodes=nodes,
@@ -134,6 +139,7 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
         rootfs_steps=driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove),
         cgroup=cgroup,
         confinement=confinement(parts, container, security, labels, built["process"], init=config.init),
+        joined=joined,
     )
     if parts.debug:
         import json
@@ -161,7 +167,7 @@ def host_facts(parts: Parts, container: Container, labels: lsm.Labels) -> spec.H
         parts.warn(f"this host cannot give the capabilities {', '.join(missing)}")
     return spec.HostFacts(
         bounding=parts.bounding,
-        cgroup_mounts=parts.cgroups.mounts(private=config.cgroupns == "private", read_only=not config.privileged),
+        cgroup_mounts=parts.cgroups.mounts(private=config.cgroupns != "host", read_only=not config.privileged),
         labels=labels,
         spared=spared(),
         volumes=parts.paths.volumes,

@@ -9,6 +9,7 @@ from tiffin.model.record import Record
 from tiffin.runtime.ops import STDIO_OPEN_STDIN, STDIO_TTY, Plan
 from tiffin.runtime.security import capabilities
 from tiffin.runtime.security.lsm import Labels
+from tiffin.runtime.spec import NOBODY, Joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ DEV_LINKS = (
     ("pts/ptmx", "/dev/ptmx"),
     ("/proc/kcore", "/dev/core"),
 )
+SHM_TREE = 0  # the number of that detached mount
 S_IFCHR = 0o020000
 S_IFBLK = 0o060000
 
@@ -126,12 +128,14 @@ def compile_launch(
     rootfs_steps: Sequence[MountStep],
     cgroup: CgroupPlan,
     confinement: Confinement,
+    joined: Joined = NOBODY,
 ) -> Plan:
     """The plan that creates the container's namespaces and root and runs its first process."""
     plan = Plan()
     linux = spec["linux"]
-    kinds = [entry["type"] for entry in linux["namespaces"]]
+    kinds = [entry["type"] for entry in linux["namespaces"] if not entry.get("path")]
     _monitor(plan, monitor, spec["process"]["terminal"], cgroup)
+    _join(plan, linux["namespaces"], joined)
     flags = 0
     for kind in kinds:
         flags |= CLONE_FLAGS[kind]
@@ -145,7 +149,7 @@ def compile_launch(
         doing = f"mount {step.fstype} on {step.target}"
         plan.add("MOUNT", step.source, step.target, step.fstype, step.flags, step.data, doing=doing)
     plan.add("ROOT", spec["root"]["path"], doing=f"open the root {spec['root']['path']}")
-    _root(plan, spec)
+    _root(plan, spec, joined)
     plan.add("PIVOT", doing="enter the container's root")
     if "network" in kinds:
         plan.add("LOOPBACK", doing="bring up the loopback interface")
@@ -201,9 +205,23 @@ def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -
         plan.add("CGROUP_INTO", cgroup.into, doing=f"join the cgroup {cgroup.into}")
 
 
-def _root(plan: Plan, spec: dict[str, Any]) -> None:
+def _join(plan: Plan, namespaces: list[dict[str, str]], joined: Joined) -> None:
+    """What is entered before the child is made: namespaces that are there already, and a mount out of one."""
+    for entry in namespaces:
+        if path := entry.get("path"):
+            plan.add("JOIN_NS", CLONE_FLAGS[entry["type"]], path, doing=f"join the {entry['type']} namespace {path}")
+    for pid, ticks in joined.donors:
+        plan.add("DONOR", pid, ticks, doing="join the namespaces of another container")
+    if joined.shm:
+        plan.add("TREE_FROM", SHM_TREE, joined.shm, "/dev/shm", doing="share the other container's /dev/shm")
+
+
+def _root(plan: Plan, spec: dict[str, Any], joined: Joined) -> None:
     linux = spec["linux"]
     for mount in spec["mounts"]:
+        if joined.shm and mount["source"] == joined.shm:
+            plan.add("ATTACH", SHM_TREE, mount["destination"], doing=f"share {mount['destination']}")
+            continue
         add_mount(plan, mount)
         if mount["destination"] == "/dev" and mount["type"] == "tmpfs":
             _devices(plan)

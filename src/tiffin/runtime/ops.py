@@ -69,6 +69,10 @@ OPS: dict[str, tuple[int, str]] = {
     "CAPS": (51, "uuuuu"),  # bounding, effective, permitted, inheritable, ambient as bit masks
     "INIT": (52, ""),  # stay as PID 1, reap and forward signals; what follows happens in a child
     "EXEC": (53, "sll"),  # file name (looked up in PATH of env when it has no slash), argv, env
+    # Namespaces and mounts of others. A tree is a detached mount, kept under a number until it is attached.
+    "DONOR": (70, "uu"),  # pid, its start time in clock ticks: must live once what JOIN_NS and TREE_FROM name is open
+    "TREE_FROM": (71, "uss"),  # tree, path of a mount namespace, path in it
+    "ATTACH": (72, "us"),  # tree, target inside (made if missing)
 }
 
 STDIO_TTY = 1
