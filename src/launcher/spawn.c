@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "kernel.h"
+#include "userns.h"
 
 bool spawn_note(struct spawn *spawn, const struct op *op)
 {
@@ -23,6 +24,9 @@ bool spawn_note(struct spawn *spawn, const struct op *op)
     case OP_TREE_FROM:
         spawn->borrowed[spawn->borrowed_count++] =
             (struct borrowed){op->field[0].number, op->field[1].bytes, op->field[2].bytes, op->index};
+        return true;
+    case OP_USERNS:
+        spawn->userns = *op;
         return true;
     case OP_CGROUP_INTO:
         spawn->cgroup_into = op->field[0].bytes;
@@ -66,7 +70,10 @@ static _Noreturn void go_between(struct spawn *spawn, struct child *child, int c
 {
     struct message message = {.failure = {.op = -1}};
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    if (join_namespaces(spawn, child, &message.failure) == 0) {
+    child->failure = &message.failure;
+    child->mapped = spawn->userns.code || spawn->enter_flags & CLONE_NEWUSER;
+    if (userns_open(spawn, child) == 0 && join_namespaces(spawn, child, &message.failure) == 0 &&
+        userns_prepare(spawn, child) == 0) {
         close_fd(&spawn->enter_pidfd);
         pid_t pid = clone_child(spawn->clone_flags | CLONE_PARENT, cgroup, child);
         if (pid == 0) {
@@ -118,6 +125,13 @@ static int open_cgroups(const struct spawn *spawn, struct child *child, int *cgr
         failure->op = spawn->cgroup_into_op;
         *cgroup = open(spawn->cgroup_into, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         CHECK(failure, *cgroup, "open", spawn->cgroup_into);
+        if (spawn->userns.code || spawn->enter_flags & CLONE_NEWUSER) {
+            /* Whoever clones has no rights there any more; what counts for a write is who opened the file. */
+            child->cgroup_procs = openat(*cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+            CHECK(failure, child->cgroup_procs, "open", spawn->cgroup_into);
+            close(*cgroup);
+            *cgroup = -1;
+        }
     }
     failure->op = -1;
     return 0;
@@ -128,7 +142,7 @@ pid_t spawn_child(struct spawn *spawn, struct child *child, int *channel, const 
 {
     AUTO_CLOSE int cgroup = -1;
     child->cgroup_procs = -1;
-    child->root = child->null = -1;
+    child->root = child->null = child->userns = -1;
     for (size_t i = 0; i < COUNT(child->trees); i++)
         child->trees[i] = -1;
     if (open_cgroups(spawn, child, &cgroup, failure) < 0)
@@ -143,7 +157,7 @@ pid_t spawn_child(struct spawn *spawn, struct child *child, int *channel, const 
     for (size_t i = 0; i < count; i++)
         closed[closed_count++] = not_for_child[i];
     pid_t pid;
-    if (spawn->join_count || spawn->borrowed_count || spawn->enter_flags) {
+    if (spawn->join_count || spawn->borrowed_count || spawn->enter_flags || spawn->userns.code) {
         pid = spawn_between(spawn, child, cgroup, closed, closed_count, failure);
     } else {
         pid = clone_child(spawn->clone_flags, cgroup, child);

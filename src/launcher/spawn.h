@@ -37,6 +37,7 @@ struct spawn {
     int donor_count;
     struct borrowed borrowed[MAX_JOINS];
     int borrowed_count;
+    struct op userns; /* .code is 0 without one */
     int enter_pidfd; /* role exec: the process whose namespaces are entered, or -1 */
     pid_t enter_pid;
     uint64_t enter_flags;

@@ -52,6 +52,9 @@ def config_from(parsed: Parsed) -> ContainerConfig:
         ipc=_namespace(parsed, "ipc", "shareable", "none"),
         uts=_namespace(parsed, "uts"),
         cgroupns=_namespace(parsed, "cgroupns"),
+        userns=parsed.text("userns") or "",
+        uid_maps=_id_maps(parsed, "uidmap", "subuidname", "/etc/subuid"),
+        gid_maps=_id_maps(parsed, "gidmap", "subgidname", "/etc/subgid"),
         mounts=_mounts(parsed),
         volumes_from=tuple(parsed.items("volumes-from")),
         read_only=parsed.flag("read-only"),
@@ -146,6 +149,17 @@ def _namespace(parsed: Parsed, name: str, *further: str) -> str:
         return mode
     known = ("host", "private", *further, "container:NAME")
     raise parsed.invalid(name, mode, f"it is {', '.join(known)} or ns:PATH")
+
+
+def _id_maps(parsed: Parsed, option: str, holder: str, path: str) -> tuple[tuple[int, int, int], ...]:
+    texts, name = parsed.items(option), parsed.text(holder)
+    if not texts and not name:
+        return ()
+    from tiffin.containers import userns
+
+    if texts and name:
+        raise UsageError(f"conflicting options: --{option} and --{holder}")
+    return userns.subordinate_map(path, name) if name else tuple(map(userns.parse_map, texts))
 
 
 def _is_another(mode: str) -> bool:

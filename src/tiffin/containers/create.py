@@ -31,6 +31,11 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
         from tiffin.containers import joined
 
         config = joined.resolve(parts, config)
+    take_ids = None
+    if config.userns or config.uid_maps or config.gid_maps or parts.userns or any(m.idmap for m in config.mounts):
+        from tiffin.containers import userns
+
+        config = userns.resolve(parts, config)
     needed: list[tuple[Volume, bool]] = []
     if image.config.volumes or config.volumes_from or any(mount.type == "volume" for mount in config.mounts):
         from tiffin.volumes import mounts
@@ -39,10 +44,14 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
         needed = mounts.wanted(config.mounts)
     name = names.check_name(config.name) if config.name else None
     container = decide(parts, config, image, name)
+    if config.userns not in ("", "host"):
+        container, take_ids = userns.decide(parts, container)
     check(parts, container)
     while True:
         try:
-            records.add(parts.database, container, needs_image=not parts.is_host(image.id), volumes=needed)
+            container = records.add(
+                parts.database, container, needs_image=not parts.is_host(image.id), volumes=needed, take_ids=take_ids
+            )
             break
         except ConflictError:
             if name is not None:
@@ -133,12 +142,16 @@ def check(parts: Parts, container: Container) -> None:
     # Unknown names fail here rather than at every start.
     driver = parts.driver(container.driver)
     if container.user or config.groups:
-        users.resolve(
+        identity = users.resolve(
             container.user,
             config.groups,
             driver.image_file(container.image_id, "/etc/passwd"),
             driver.image_file(container.image_id, "/etc/group"),
         )
+        if container.uid_maps:
+            from tiffin.containers.userns import check_identity
+
+            check_identity(container, identity)
 
 
 def check_mounts(mounts: tuple[Mount, ...]) -> None:

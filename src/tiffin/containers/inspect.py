@@ -139,7 +139,8 @@ def _host_config(container: Container) -> dict[str, Any]:
         "Sysctls": dict(config.sysctls) or None,
         "Tmpfs": {m.target: ",".join(m.tmpfs_options) for m in config.mounts if m.type == "tmpfs"} or None,
         "UTSMode": "" if config.uts == "private" else config.uts,
-        "UsernsMode": "",
+        "UsernsMode": config.userns,
+        **_id_mappings(container),
         "ShmSize": config.shm_size_bytes,
         "Runtime": "native",
         "Init": config.init,
@@ -160,6 +161,14 @@ def _host_config(container: Container) -> dict[str, Any]:
         "MaskedPaths": list(masks.masked_paths(security, config.privileged)),
         "ReadonlyPaths": list(masks.readonly_paths(security, config.privileged)),
     }
+
+
+def _id_mappings(container: Container) -> dict[str, Any]:
+    """As Podman shows them; nothing where the ids are the host's."""
+    if not container.uid_maps:
+        return {}
+    uids, gids = ([":".join(map(str, entry)) for entry in maps] for maps in (container.uid_maps, container.gid_maps))
+    return {"IDMappings": {"UidMap": uids, "GidMap": gids}}
 
 
 def _is_bind(mount: Mount) -> bool:

@@ -87,6 +87,13 @@ def find(parts: Parts, container: Container) -> Joined:
         if kind == "ipc":
             _check_shareable(donor)
             shm = f"/proc/{state.pid}/ns/mnt"
+    mode = container.config.userns
+    if mode.startswith("ns:"):
+        paths["user"] = mode.removeprefix("ns:")
+    elif mode.startswith(OTHER):
+        _, state = _living(parts, container, mode.removeprefix(OTHER), "user")
+        donors[state.pid] = state.pid_start_ticks
+        paths["user"] = f"/proc/{state.pid}/ns/user"
     return Joined(paths=tuple(paths.items()), donors=tuple(donors.items()), shm=shm)
 
 

@@ -8,6 +8,7 @@ import sys
 from tiffin.containers import files
 from tiffin.containers.confine import confinement, spared
 from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, os_error
+from tiffin.model import idmap
 from tiffin.model.container import Container, Device
 from tiffin.runtime import native, spec, users
 from tiffin.runtime.compile import DEFAULT_DEVICES, Monitor, compile_launch
@@ -97,17 +98,22 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
         raise os_error(error, f"cannot prepare container {container.name!r}") from error
     if not driver.image_ready(container.image_id):
         driver.prepare_image(container.image_id, parts.images.get(container.image_id).layers)
+    ids = idmap.of(container)
     if not os.path.isdir(driver.upper(container.id) or ""):
-        driver.create(container.id, container.image_id)
+        driver.create(container.id, container.image_id, ids)
     identity = users.resolve(
         container.user,
         config.groups,
         files.account_file(driver, container, "/etc/passwd"),
         files.account_file(driver, container, "/etc/group"),
     )
+    if ids:
+        from tiffin.containers.userns import check_identity
+
+        check_identity(container, identity)
     nodes = device_nodes(config.devices, config.privileged)
     joined = spec.Joined()
-    if any(":" in mode for _, mode in spec.modes(config)):
+    if any(":" in mode for mode in (config.userns, *(mode for _, mode in spec.modes(config)))):
         from tiffin.containers import joined as others
 
         joined = others.find(parts, container)
@@ -136,7 +142,9 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
             tty_size=tty_size,
             on_exit=cleanup_argv(parts, container.id) if config.auto_remove else (),
         ),
-        rootfs_steps=driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove),
+        rootfs_steps=driver.steps(
+            container.id, container.image_id, rootfs, volatile=config.auto_remove, mapped=bool(ids)
+        ),
         cgroup=cgroup,
         confinement=confinement(parts, container, security, labels, built["process"], init=config.init),
         joined=joined,

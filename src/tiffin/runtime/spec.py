@@ -126,6 +126,11 @@ def build_spec(
         },
         "annotations": dict(container.labels),
     }
+    if container.uid_maps:
+        for name, maps in (("uidMappings", container.uid_maps), ("gidMappings", container.gid_maps)):
+            spec["linux"][name] = [
+                {"containerID": inside, "hostID": outside, "size": size} for inside, outside, size in maps
+            ]
     if config.domainname:
         spec["domainname"] = config.domainname
     if host.labels.mount_label:
@@ -169,6 +174,8 @@ def namespaces(container: Container, paths: dict[str, str] = NO_PATHS) -> list[d
     UsageError for a mode that there is none of, NotSupportedError for a network.
     """
     found = [{"type": "mount"}]
+    if container.uid_maps:
+        found.append({"type": "user", **({"path": paths["user"]} if "user" in paths else {})})
     for kind, mode in modes(container.config):
         private = mode in OWN.get(kind, ("private",))
         if kind in paths:
@@ -198,9 +205,19 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
         ),
         _mount("/sys", "sysfs", "sysfs", [*nothing, system]),
     ]
+    mapped = bool(container.uid_maps)
+    # Mounted anew, both would be the host's, which a root that is not the host's cannot mount.
+    shown = ["rbind", "rslave", *nothing]
     for fstype, source, target, options in host.cgroup_mounts:
+        if mapped and config.cgroupns == "host" and fstype == "cgroup2":
+            found.append(_mount(target, "bind", target, [*shown, system]))
+            continue
         found.append(_mount(target, fstype, source, [*options, *([system] if fstype.startswith("cgroup") else [])]))
-    found.append(_mount("/dev/mqueue", "mqueue", "mqueue", nothing))
+    if mapped and config.ipc == "host":
+        if os.path.isdir("/dev/mqueue"):
+            found.append(_mount("/dev/mqueue", "bind", "/dev/mqueue", shown))
+    else:
+        found.append(_mount("/dev/mqueue", "mqueue", "mqueue", nothing))
     if config.ipc == "none":
         pass
     elif host.joined.shm:
@@ -217,10 +234,14 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
         (files.hosts, "/etc/hosts"),
     ):
         if target not in users:
-            found.append(_mount(target, "bind", source, ["rbind", "rprivate", *(["ro"] if config.read_only else [])]))
+            more = [*(["ro"] if config.read_only else []), *(["idmap"] if mapped else [])]
+            found.append(_mount(target, "bind", source, ["rbind", "rprivate", *more]))
     found = [entry for entry in found if entry["destination"] not in users or entry["destination"] == "/proc"]
     for mount in sorted(config.mounts, key=lambda mount: mount.target.rstrip("/").count("/")):
-        found.append(user_mount(mount, host.volumes))
+        entry = user_mount(mount, host.volumes)
+        if mapped and (mount.idmap or mount.type == "volume"):
+            entry["options"].append("idmap")
+        found.append(entry)
     return found
 
 
