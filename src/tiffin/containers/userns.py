@@ -149,16 +149,19 @@ def decide(parts: Parts, container: Container) -> tuple[Container, Take | None]:
     size, uids, gids = _auto(mode)
     pools = _pools()
 
-    def take(database: Database, container: Container) -> Container:
-        from tiffin.state.ids import free_range
-
-        first = free_range(database, size, pools)
+    def at(container: Container, first: int) -> Container:
         made = container.replace(uid_maps=_around(uids, first, size), gid_maps=_around(gids, first, size))
         check_maps(made.uid_maps, "uid")
         check_maps(made.gid_maps, "gid")
         return made
 
-    return container, take
+    def take(database: Database, container: Container) -> Container:
+        from tiffin.state.ids import free_range
+
+        return at(container, free_range(database, size, pools))
+
+    # Until they are taken, any will do to see what is covered.
+    return at(container, pools[0][0]), take
 
 
 def _auto(mode: str) -> tuple[int, Maps, Maps]:
