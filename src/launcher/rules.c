@@ -63,6 +63,13 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_CAPS] = IN_BOTH | ONCE,
     [OP_INIT] = IN_LAUNCH | ONCE,
     [OP_EXEC] = IN_BOTH | ONCE,
+    [OP_DONOR] = SETUP,
+    [OP_TREE_FROM] = SETUP,
+    [OP_ATTACH] = INSIDE,
+    [OP_TREE] = SETUP,
+    [OP_TREE_IN] = INSIDE,
+    [OP_IDMAP] = SETUP,
+    [OP_USERNS] = SETUP | ONCE,
 };
 
 static bool has_dotdot(const char *path)
@@ -100,6 +107,22 @@ static const char *check_values(const struct op *op)
         return f[0].number & ~(uint64_t)(ALL_NAMESPACES & ~(CLONE_NEWUSER | CLONE_NEWPID)) ? "unknown flags" : NULL;
     case OP_JOIN_NS:
         return is_one_namespace(f[0].number) ? NULL : "not one namespace";
+    case OP_DONOR:
+        return f[0].number == 0 || f[0].number > INT_MAX ? "bad pid" : NULL;
+    case OP_TREE:
+        if (f[2].number > 1 || f[5].number > 1)
+            return "bad flag";
+        if (f[4].number & ~(uint64_t)(MS_REC | MS_PROPAGATION))
+            return "unknown propagation";
+        return f[0].number >= MAX_TREES ? "no such tree" : NULL;
+    case OP_USERNS:
+        if (!f[1].size || !f[2].size || f[1].size >= 4096 || f[2].size >= 4096)
+            return "bad map";
+        return f[3].number >= UINT32_MAX || f[4].number >= UINT32_MAX ? "bad ids" : NULL;
+    case OP_TREE_FROM:
+    case OP_TREE_IN:
+    case OP_ATTACH:
+        return f[0].number >= MAX_TREES ? "no such tree" : NULL;
     case OP_ENTER:
         if (f[0].number == 0 || f[0].number > INT_MAX)
             return "bad pid";
@@ -138,7 +161,7 @@ static const char *check_values(const struct op *op)
         return f[1].number > 0177777 || f[3].number > UINT32_MAX || f[4].number > UINT32_MAX ? "bad mode or owner"
                                                                                               : NULL;
     case OP_RLIMIT:
-        return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 1 ? "bad limit" : NULL;
+        return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 2 ? "bad limit" : NULL;
     case OP_OOM_SCORE_ADJ:
         return f[0].number > 2000 ? "out of range" : NULL;
     case OP_UMASK:
@@ -156,6 +179,51 @@ static const char *check_values(const struct op *op)
         return f[2].size % 4 || f[2].size / 4 > 1024 ? "bad group list" : NULL;
     case OP_EXEC:
         return f[1].size == 0 ? "no arguments" : NULL;
+    default:
+        return NULL;
+    }
+}
+
+/* What a plan with a user namespace has on which side of CLONE: before it, only what prepares mounts and raises limits,
+   done with the host's rights; after it everything else, done without them. */
+static const char *check_side(const struct rules *rules, const struct op *op)
+{
+    const uint32_t *seen = rules->seen;
+    bool mapped = seen[OP_USERNS];
+    bool before = mapped && !seen[OP_CLONE];
+    if (op->code == OP_USERNS && seen[OP_CLONE])
+        return "after CLONE";
+    if (op->code == OP_IDMAP || op->code == OP_TREE_IN || (op->code == OP_TREE && op->field[5].number))
+        return before ? NULL : "not between USERNS and CLONE";
+    if (op->code == OP_ROOT && mapped && !before)
+        return "after CLONE";
+    if (op->code == OP_CLONE && mapped && (!(op->field[0].number & CLONE_NEWNS) || !seen[OP_ROOT]))
+        return "a user namespace needs ROOT before it, and a new mount namespace";
+    if (!before)
+        return NULL;
+    switch (op->code) {
+    case OP_UNSHARE:
+    case OP_CGROUP_TASKS:
+    case OP_ATTACH:
+    case OP_MASK_IN:
+    case OP_READONLY_IN:
+    case OP_SYSCTL:
+    case OP_CONSOLE:
+    case OP_ROOT_READONLY:
+    case OP_PIVOT:
+    case OP_LOOPBACK:
+    case OP_HOSTNAME:
+    case OP_DOMAINNAME:
+    case OP_UMASK:
+    case OP_CHDIR:
+    case OP_LSM_EXEC:
+    case OP_NO_NEW_PRIVS:
+    case OP_SECCOMP:
+    case OP_CREDS:
+    case OP_CAPS:
+    case OP_INIT:
+    case OP_EXEC:
+        return "between USERNS and CLONE";
     default:
         return NULL;
     }
@@ -182,16 +250,20 @@ const char *rules_check(struct rules *rules, const struct op *op)
         return "before CREDS";
     /* Without a mount namespace of its own, the child would rearrange the host. */
     if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT) &&
-        !(rules->namespaces & CLONE_NEWNS))
+        !(rules->namespaces & CLONE_NEWNS) && !(seen[OP_USERNS] && !seen[OP_CLONE]))
         return "without a new mount namespace";
     if ((op->code == OP_HOSTNAME || op->code == OP_DOMAINNAME) && !(rules->namespaces & CLONE_NEWUTS))
         return "without a new UTS namespace";
+    const char *misplaced = check_side(rules, op);
+    if (misplaced)
+        return misplaced;
     if (op->code == OP_CLONE || op->code == OP_UNSHARE)
         rules->namespaces |= op->field[0].number;
     if (op->code == OP_STDIO)
         rules->tty = op->field[0].number & STDIO_TTY;
     seen[op->code]++;
-    if (seen[OP_CGROUP_TASKS] > MAX_TASKS_FILES || seen[OP_CGROUP_REMOVE] > MAX_REMOVE || seen[OP_JOIN_NS] > MAX_JOINS)
+    if (seen[OP_CGROUP_TASKS] > MAX_TASKS_FILES || seen[OP_CGROUP_REMOVE] > MAX_REMOVE || seen[OP_JOIN_NS] > MAX_JOINS ||
+        seen[OP_DONOR] > MAX_JOINS || seen[OP_TREE_FROM] > MAX_JOINS)
         return "too many";
     return check_values(op);
 }
@@ -211,6 +283,8 @@ const char *rules_finish(const struct rules *rules)
         return "no RUN_DIR";
     if (!seen[OP_EXIT_FILE])
         return "no EXIT_FILE";
+    if (seen[OP_USERNS] && !seen[OP_CLONE])
+        return "USERNS without CLONE";
     if (seen[OP_ROOT] && !seen[OP_PIVOT])
         return "ROOT without PIVOT";
     if (rules->tty != (seen[OP_CONSOLE] != 0))

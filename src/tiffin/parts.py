@@ -33,7 +33,9 @@ class Parts:
         cgroup_parent: str,
         debug: Callable[[str], None] | None,
         warn: Callable[[str], None],
+        userns: str | None = None,
     ) -> None:
+        self.userns = os.environ.get("TIFFIN_USERNS", "") if userns is None else userns
         self.paths = paths_for(root, run_root)
         self.database = Database(self.paths.database)
         self.cgroup_parent = cgroup_parent

@@ -48,6 +48,8 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("TTY_SIZE", 24, 80)
     plan.add("CLONE", NEWNS | NEWUTS)
     plan.add("JOIN_NS", 0x40000000, "/proc/1/ns/net")
+    plan.add("DONOR", 1, 2)
+    plan.add("TREE_FROM", 0, "/proc/1/ns/mnt", "/dev/shm")
     plan.add("CGROUP_INTO", "/sys/fs/cgroup/x")
     plan.add("CGROUP_TASKS", "/sys/fs/cgroup/pids/x/tasks")
     plan.add("CGROUP_REMOVE", "/sys/fs/cgroup/x")
@@ -63,6 +65,7 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("ROOT", "/m")
     plan.add("MOUNT_IN", "proc", "/proc", "proc", 0, "")
     plan.add("BIND_IN", "/etc/hosts", "/etc/hosts", 1, 1, 0x4000 | 1 << 18)
+    plan.add("ATTACH", 0, "/dev/shm")
     plan.add("MKDIR_IN", "/d", 0o755)
     plan.add("MKNOD_IN", "/dev/null", 0o20666, 259, 0, 0)
     plan.add("SYMLINK_IN", "/proc/self/fd", "/dev/fd")
@@ -88,6 +91,29 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     for name, *fields in extra:
         plan.add(str(name), *fields)
     plan.add("EXEC", "sh", ["sh", "-c", ""], ["A=1"])
+    return plan
+
+
+def mapped_plan(before: tuple[tuple[object, ...], ...] = (), after: tuple[tuple[object, ...], ...] = ()) -> Plan:
+    """A plan with a user namespace; `before` goes before its CLONE, `after` behind."""
+    plan = Plan()
+    plan.add("RUN_DIR", "/r")
+    plan.add("EXIT_FILE", "/e")
+    plan.add("USERNS", "", "0 100000 65536\n", "0 100000 65536\n", 100000, 100000)
+    plan.add("IDMAP", "/objects", "/objects")
+    plan.add("MOUNT", "overlay", "/m", "overlay", 0, "lowerdir=/a:/b")
+    plan.add("ROOT", "/m")
+    plan.add("TREE", 2, "/etc/hosts", 1, 1, 0x4000 | 1 << 18, 1)
+    plan.add("TREE_IN", 1, "/dev")
+    plan.add("RLIMIT", 7, 10, 20, 2)
+    for name, *fields in before:
+        plan.add(str(name), *fields)
+    plan.add("CLONE", NEWNS | NEWUTS)
+    for name, *fields in after:
+        plan.add(str(name), *fields)
+    plan.add("ATTACH", 1, "/dev")
+    plan.add("PIVOT")
+    plan.add("EXEC", "sh", ["sh"], [])
     return plan
 
 
@@ -124,10 +150,39 @@ def without(plan: Plan, name: str) -> Plan:
     return plan
 
 
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (mapped_plan(before=(("PIVOT",),)), "plan: operation 9 PIVOT: between USERNS and CLONE"),
+        (mapped_plan(before=(("CREDS", 0, 0, b""),)), "plan: operation 9 CREDS: between USERNS and CLONE"),
+        (mapped_plan(before=(("EXEC", "sh", ["sh"], []),)), "plan: operation 9 EXEC: between USERNS and CLONE"),
+        (mapped_plan(after=(("IDMAP", "/a", "/b"),)), "plan: operation 10 IDMAP: not between USERNS and CLONE"),
+        (mapped_plan(after=(("TREE_IN", 1, "/b"),)), "plan: operation 10 TREE_IN: not between USERNS and CLONE"),
+        (mapped_plan(after=(("TREE", 1, "/", 0, 0, 0, 1),)), "plan: operation 10 TREE: not between USERNS and CLONE"),
+        (minimal(("IDMAP", "/a", "/b")), "plan: operation 2 IDMAP: not between USERNS and CLONE"),
+        (minimal(("CLONE", NEWNS), ("USERNS", "", "0 0 1", "0 0 1", 0, 0)), "plan: operation 3 USERNS: after CLONE"),
+        (minimal(("USERNS", "", "", "0 0 1", 0, 0)), "plan: operation 2 USERNS: bad map"),
+        (minimal(("USERNS", "", "0 0 1", "0 0 1", 2**32 - 1, 0)), "plan: operation 2 USERNS: bad ids"),
+        (
+            minimal(("USERNS", "", "0 0 1", "0 0 1", 0, 0), ("CLONE", NEWNS)),
+            "plan: operation 3 CLONE: a user namespace needs ROOT before it, and a new mount namespace",
+        ),
+        (without(mapped_plan(), "CLONE"), "plan: operation 9 ATTACH: between USERNS and CLONE"),
+        (launch_plan(("ATTACH", 256, "/x")), "plan: operation 44 ATTACH: after PIVOT"),
+        (minimal(("TREE", 256, "/", 0, 0, 0, 0)), "plan: operation 2 TREE: no such tree"),
+        (minimal(("TREE", 1, "/", 2, 0, 0, 0)), "plan: operation 2 TREE: bad flag"),
+        (minimal(("DONOR", 0, 1)), "plan: operation 2 DONOR: bad pid"),
+    ],
+)
+def test_refuses_what_a_user_namespace_cannot_have(check: Check, plan: Plan, message: str) -> None:
+    assert message in check(plan)[0]
+
+
 def test_accepts_every_operation(check: Check) -> None:
     plan = launch_plan()
-    assert {name for name, _, _ in plan} == set(OPS) - {"ENTER", "FAILED"}
-    assert check(plan, minimal()) == ["ok", "ok"]
+    mapped = mapped_plan()
+    assert {name for plan in (plan, mapped) for name, _, _ in plan} == set(OPS) - {"ENTER", "FAILED"}
+    assert check(plan, minimal(), mapped) == ["ok", "ok", "ok"]
     assert check(exec_plan(("RLIMIT", 7, 1, 1, 0)), role="exec") == ["ok"]
     assert check(wait_plan(), wait_plan(("FAILED", 125)), role="wait") == ["ok", "ok"]
 

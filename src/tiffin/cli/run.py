@@ -152,6 +152,8 @@ RUN = Verb(
         ("tiffin run -d --name web -m 256m --cpus 0.5 debian:bookworm sleep infinity", "in the background, limited"),
         ("tiffin run -d --restart on-failure:5 debian:bookworm sleep infinity", "started again when it fails"),
         ("tiffin run -d --health-cmd 'test -e /run/up' debian:bookworm sleep infinity", "`tiffin ps` shows its health"),
+        ("tiffin run --rm --userns auto debian:bookworm id", "its root is nobody on the host"),
+        ("tiffin run --rm -it --pid container:web --network container:web busybox", "look at another one from inside"),
     ),
 )
 

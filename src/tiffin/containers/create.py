@@ -28,6 +28,15 @@ MIN_LOG_BYTES, MAX_LOG_FILES = 4096, 1000
 def create(parts: Parts, config: ContainerConfig) -> Container:
     """Decide and persist; nothing runs yet. Everything that can be refused now is refused now."""
     image = parts.images.get(config.image)
+    if any(":" in mode for _, mode in spec.modes(config)):
+        from tiffin.containers import joined
+
+        config = joined.resolve(parts, config)
+    take_ids = None
+    if config.userns or config.uid_maps or config.gid_maps or parts.userns or any(m.idmap for m in config.mounts):
+        from tiffin.containers import userns
+
+        config = userns.resolve(parts, config)
     needed: list[tuple[Volume, bool]] = []
     if image.config.volumes or config.volumes_from or any(mount.type == "volume" for mount in config.mounts):
         from tiffin.volumes import mounts
@@ -36,10 +45,14 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
         needed = mounts.wanted(config.mounts)
     name = names.check_name(config.name) if config.name else None
     container = decide(parts, config, image, name)
+    if config.userns not in ("", "host"):
+        container, take_ids = userns.decide(parts, container)
     check(parts, container)
     while True:
         try:
-            records.add(parts.database, container, needs_image=not parts.is_host(image.id), volumes=needed)
+            container = records.add(
+                parts.database, container, needs_image=not parts.is_host(image.id), volumes=needed, take_ids=take_ids
+            )
             break
         except ConflictError:
             if name is not None:
@@ -81,6 +94,10 @@ def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None
     # As Docker: in the host's network it is the host's name that the network's other services know.
     shares_name = config.uts == "host" or config.network == "host"
     hostname = config.hostname or (os.uname().nodename if shares_name else container_id[:12])
+    if config.uts.startswith("container:") or config.network.startswith("container:"):
+        from tiffin.containers import joined
+
+        hostname = joined.hostname(parts, config) or hostname
     workdir = config.workdir or of_image.workdir or "/"
     if not workdir.startswith("/"):
         raise UsageError(f"the working directory {workdir!r} is invalid, it needs to be an absolute path")
@@ -136,12 +153,16 @@ def check(parts: Parts, container: Container) -> None:
     # Unknown names fail here rather than at every start.
     driver = parts.driver(container.driver)
     if container.user or config.groups:
-        users.resolve(
+        identity = users.resolve(
             container.user,
             config.groups,
             driver.image_file(container.image_id, "/etc/passwd"),
             driver.image_file(container.image_id, "/etc/group"),
         )
+        if container.uid_maps:
+            from tiffin.containers.userns import check_identity
+
+            check_identity(container, identity)
 
 
 def check_mounts(mounts: tuple[Mount, ...]) -> None:

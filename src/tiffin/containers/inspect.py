@@ -47,7 +47,7 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "GraphDriver": {"Name": container.driver, "Data": {"UpperDir": driver.upper(container.id) or ""}},
         "Mounts": _mounts(container, parts.paths.volumes),
         "Config": _config(container, image.config.entrypoint),
-        "NetworkSettings": {"Ports": {}, **_addresses(), "Networks": {container.config.network: _endpoint()}},
+        "NetworkSettings": {"Ports": {}, **_addresses(), "Networks": _networks(container.config.network)},
         "Tiffin": {"ImageNames": list(image.names), "MonitorPid": state.monitor_pid},
     }
 
@@ -93,6 +93,11 @@ def _addresses() -> dict[str, Any]:
         "EndpointID": "", "Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPAddress": "",
         "IPPrefixLen": 0, "IPv6Gateway": "", "MacAddress": "",
     }  # fmt: skip
+
+
+def _networks(mode: str) -> dict[str, Any]:
+    """As Docker: a container in another's network has none of its own to tell of."""
+    return {} if mode.startswith(("container:", "ns:")) else {mode: _endpoint()}
 
 
 def _endpoint() -> dict[str, Any]:
@@ -156,7 +161,8 @@ def _host_config(container: Container) -> dict[str, Any]:
         "Sysctls": dict(config.sysctls) or None,
         "Tmpfs": {m.target: ",".join(m.tmpfs_options) for m in config.mounts if m.type == "tmpfs"} or None,
         "UTSMode": "" if config.uts == "private" else config.uts,
-        "UsernsMode": "",
+        "UsernsMode": config.userns,
+        **_id_mappings(container),
         "ShmSize": config.shm_size_bytes,
         "Runtime": "native",
         "Init": config.init,
@@ -177,6 +183,14 @@ def _host_config(container: Container) -> dict[str, Any]:
         "MaskedPaths": list(masks.masked_paths(security, config.privileged)),
         "ReadonlyPaths": list(masks.readonly_paths(security, config.privileged)),
     }
+
+
+def _id_mappings(container: Container) -> dict[str, Any]:
+    """As Podman shows them; nothing where the ids are the host's."""
+    if not container.uid_maps:
+        return {}
+    uids, gids = ([":".join(map(str, entry)) for entry in maps] for maps in (container.uid_maps, container.gid_maps))
+    return {"IDMappings": {"UidMap": uids, "GidMap": gids}}
 
 
 def _is_bind(mount: Mount) -> bool:

@@ -9,6 +9,7 @@ from tiffin.containers import files
 from tiffin.containers.confine import confinement, spared
 from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, os_error
 from tiffin.failpoints import failpoint
+from tiffin.model import idmap
 from tiffin.model.container import Container, Device
 from tiffin.runtime import native, spec, users
 from tiffin.runtime.compile import DEFAULT_DEVICES, Monitor, compile_launch
@@ -116,8 +117,9 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
     if not driver.image_ready(container.image_id):
         driver.prepare_image(container.image_id, parts.images.get(container.image_id).layers)
         failpoint("start.image")
+    ids = idmap.of(container)
     if not os.path.isdir(driver.upper(container.id) or ""):
-        driver.create(container.id, container.image_id)
+        driver.create(container.id, container.image_id, ids)
         failpoint("start.writable")
     identity = users.resolve(
         container.user,
@@ -125,12 +127,21 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
         files.account_file(driver, container, "/etc/passwd"),
         files.account_file(driver, container, "/etc/group"),
     )
+    if ids:
+        from tiffin.containers.userns import check_identity
+
+        check_identity(container, identity)
     nodes = device_nodes(config.devices, config.privileged)
+    joined = spec.Joined()
+    if any(":" in mode for mode in (config.userns, *(mode for _, mode in spec.modes(config)))):
+        from tiffin.containers import joined as others
+
+        joined = others.find(parts, container)
     built = spec.build_spec(
         container,
         identity=identity,
         security=security,
-        host=host_facts(parts, container, labels),
+        host=host_facts(parts, container, labels).replace(joined=joined),
         files=files.write(paths, container),
         rootfs=rootfs,
         nodes=nodes,
@@ -164,9 +175,12 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
             health=health,
             freezer=parts.cgroups.freezer(container.id) if health else None,
         ),
-        rootfs_steps=driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove),
+        rootfs_steps=driver.steps(
+            container.id, container.image_id, rootfs, volatile=config.auto_remove, mapped=bool(ids)
+        ),
         cgroup=cgroup,
         confinement=confined,
+        joined=joined,
     )
     if parts.debug:
         import json
@@ -194,7 +208,7 @@ def host_facts(parts: Parts, container: Container, labels: lsm.Labels) -> spec.H
         parts.warn(f"this host cannot give the capabilities {', '.join(missing)}")
     return spec.HostFacts(
         bounding=parts.bounding,
-        cgroup_mounts=parts.cgroups.mounts(private=config.cgroupns == "private", read_only=not config.privileged),
+        cgroup_mounts=parts.cgroups.mounts(private=config.cgroupns != "host", read_only=not config.privileged),
         labels=labels,
         spared=spared(),
         volumes=parts.paths.volumes,

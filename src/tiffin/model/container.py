@@ -97,7 +97,11 @@ class HealthCheck(Record):
 
 
 class ContainerConfig(Record):
-    """What the user asked for, before anything was decided. Empty and None mean "as the image says"."""
+    """What the user asked for, before anything was decided. Empty and None mean "as the image says".
+
+    `userns` is "host", "private", "auto[:…]", "container:NAME" or "ns:PATH"; empty means the engine's default. The maps
+    are (first id inside, first id of the host, how many).
+    """
 
     image: str
     command: tuple[str, ...] = ()
@@ -151,7 +155,8 @@ class Container(Record):
     """What was decided when the container was created; persisted, never changed by starting it.
 
     `id` is 64 hex digits. `argv`, `env`, `workdir`, `user` and `stop_signal` are config and image merged, and so are
-    the config's `mounts`: with the image's volumes, those of other containers, and a name for every volume.
+    the config's `mounts`: with the image's volumes, those of other containers, and a name for every volume. The maps
+    of its user namespace are (first id inside, first id of the host, how many); without one they are empty.
     """
 
     id: str
@@ -169,6 +174,8 @@ class Container(Record):
     stop_signal: int
     stop_timeout_s: int
     labels: tuple[tuple[str, str], ...] = ()
+    uid_maps: tuple[tuple[int, int, int], ...] = ()
+    gid_maps: tuple[tuple[int, int, int], ...] = ()
 
 
 class ContainerState(Record):

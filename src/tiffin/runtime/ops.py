@@ -64,7 +64,7 @@ OPS: dict[str, tuple[int, str]] = {
     "LOOPBACK": (40, ""),  # bring `lo` up
     "HOSTNAME": (41, "s"),
     "DOMAINNAME": (42, "s"),
-    "RLIMIT": (43, "uuuu"),  # resource number, soft, hard, 1 = a refusal is no failure
+    "RLIMIT": (43, "uuuu"),  # resource number, soft, hard, 1 = a refusal is no failure, 2 = only raise the hard limit
     "OOM_SCORE_ADJ": (44, "u"),  # value + 1000
     "UMASK": (45, "u"),
     "CHDIR": (46, "su"),  # path, 1 = make it if missing
@@ -75,6 +75,16 @@ OPS: dict[str, tuple[int, str]] = {
     "CAPS": (51, "uuuuu"),  # bounding, effective, permitted, inheritable, ambient as bit masks
     "INIT": (52, ""),  # stay as PID 1, reap and forward signals; what follows happens in a child
     "EXEC": (53, "sll"),  # file name (looked up in PATH of env when it has no slash), argv, env
+    # Namespaces and mounts of others. A tree is a detached mount, kept under a number until it is attached.
+    "DONOR": (70, "uu"),  # pid, its start time in clock ticks: must live once what JOIN_NS and TREE_FROM name is open
+    "TREE_FROM": (71, "uss"),  # tree, path of a mount namespace, path in it
+    "ATTACH": (72, "us"),  # tree, target inside (made if missing)
+    "TREE": (73, "usuuuu"),  # tree, host source, recursive 0/1, MOUNT_ATTR_* to set, MS_* propagation, 1 = map ids
+    "TREE_IN": (74, "us"),  # tree, path inside: what is mounted there
+    # With USERNS the process in between carries out what stands before CLONE, with the host's rights; the child that
+    # CLONE makes is born in the user namespace and has ROOT from it.
+    "IDMAP": (75, "ss"),  # host source, host target: mount it there with the ids of its files mapped
+    "USERNS": (76, "sssuu"),  # path ("": a new one), uid_map, gid_map, the host's ids of its root
 }
 
 STDIO_TTY = 1

@@ -19,14 +19,22 @@ HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 def add(
-    database: Database, container: Container, *, needs_image: bool, volumes: Iterable[tuple[Volume, bool]] = ()
-) -> None:
+    database: Database,
+    container: Container,
+    *,
+    needs_image: bool,
+    volumes: Iterable[tuple[Volume, bool]] = (),
+    take_ids: Callable[[Database, Container], Container] | None = None,
+) -> Container:
     """Insert a record. ConflictError when the name is in use, NotFoundError when the image went away meanwhile.
 
-    `volumes` are those that it needs, see `state.volumes.use`.
+    `volumes` are those that it needs, see `state.volumes.use`; `take_ids` decides its maps, see `state.ids`. Returns
+    the record as it was inserted.
     """
     try:
         with database.transaction():
+            if take_ids is not None:
+                container = take_ids(database, container)
             if needs_image and not database.row("SELECT 1 FROM images WHERE id = ?", (container.image_id,)):
                 raise NotFoundError(f"the image {container.image_name!r} was removed meanwhile")
             database.execute(
@@ -43,8 +51,13 @@ def add(
                 from tiffin.state.volumes import use
 
                 use(database, container.id, volumes)
+            if container.uid_maps:
+                from tiffin.state.ids import record
+
+                record(database, container)
     except IntegrityError as error:
         raise _name_in_use(database, container.name) from error
+    return container
 
 
 def change(database: Database, container_id: str, change: Callable[[Container], Container]) -> Container:
