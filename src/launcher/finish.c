@@ -141,6 +141,19 @@ _Noreturn void monitor_run_on_exit(char **arguments)
     _exit(127);
 }
 
+/* Before the exit is recorded: whoever waits for that may write what comes after. */
+static void tell_end(struct monitor *monitor, const struct exit_state *state)
+{
+    char more[96];
+    struct text text = text_in(more, sizeof more);
+    event_number(&text, "execDuration", (state->finished_ns - state->started_ns) / 1000000000u);
+    event_number(&text, "exitCode", (uint64_t)state->code);
+    if (state->oom)
+        event_write(&monitor->events, monitor->run_dir, "oom", "");
+    event_write(&monitor->events, monitor->run_dir, "die", more);
+    event_write_last(&monitor->events);
+}
+
 _Noreturn void monitor_finish(struct monitor *monitor, int status)
 {
     struct exit_state state = {.started_ns = monitor->started_ns, .finished_ns = clock_ns(CLOCK_REALTIME)};
@@ -155,6 +168,7 @@ _Noreturn void monitor_finish(struct monitor *monitor, int status)
     monitor->stdin_fd = -1;
     state.oom = monitor->options.oom_file && cgroup_saw_oom(monitor->options.oom_file);
     remove_cgroups(monitor);
+    tell_end(monitor, &state);
     /* Only now is the container over for others: nothing that a new start would make is still there. The status
        file goes last; without a recorded exit it stays, and tells of a monitor that is gone. */
     bool recorded = state_write_exit(monitor->options.exit_file, &state) == 0;

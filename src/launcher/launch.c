@@ -71,6 +71,13 @@ static void note_op(struct launch *launch, const struct op *op)
     case OP_DEVICE_BPF:
         launch->device = *op;
         break;
+    case OP_EVENTS:
+        monitor->events.path = field[0].bytes;
+        monitor->events.actor = field[1].bytes;
+        break;
+    case OP_EVENT_LAST:
+        monitor->events.last[monitor->events.last_count++] = field[0].bytes;
+        break;
     default:
         spawn_note(&launch->spawn, op);
     }
@@ -108,7 +115,7 @@ static int keep_options(struct launch *launch)
     if (launch->on_exit.size)
         field_strings(&launch->on_exit, arguments);
     size_t size = copied_size(options->exit_file) + copied_size(options->oom_file) +
-                  copied_size(launch->monitor->log.path) + (launch->on_exit.size + 1) * sizeof(char *);
+                  copied_size(launch->monitor->log.path) + event_room(&launch->monitor->events) + (launch->on_exit.size + 1) * sizeof(char *);
     for (int i = 0; i < options->remove_count; i++)
         size += copied_size(options->remove[i]);
     for (char **argument = arguments; *argument; argument++)
@@ -127,6 +134,7 @@ static int keep_options(struct launch *launch)
     launch->monitor->log.path = copy(&room, launch->monitor->log.path);
     for (int i = 0; i < options->remove_count; i++)
         options->remove[i] = copy(&room, options->remove[i]);
+    event_copy(&launch->monitor->events, &room);
     plan_free(&launch->plan);
     return 0;
 }
@@ -308,6 +316,7 @@ static _Noreturn void launch_container(void)
     if (start_child(&launch) < 0 || prepare_monitor(&launch) < 0 || await_exec(&launch, &ticks) < 0)
         give_up(&launch);
     close(launch.channel);
+    event_write(&monitor.events, monitor.run_dir, "start", "");
     report_started(STATUS_FD, monitor.child, ticks);
     close(STATUS_FD);
     state_reserve_exit(monitor.options.exit_file);

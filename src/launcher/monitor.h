@@ -3,6 +3,7 @@
 #define TIFFIN_MONITOR_H
 
 #include "client.h"
+#include "event.h"
 #include "log.h"
 #include "plan.h"
 #include "state.h"
@@ -31,6 +32,7 @@ struct stream {
 struct monitor {
     struct options options;
     struct log log;
+    struct events events;
     int run_dir;
     int listener;
     int signals; /* signalfd for SIGCHLD */

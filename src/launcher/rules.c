@@ -29,6 +29,8 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_ON_EXIT] = SETUP | ONCE,
     [OP_DEVICE_BPF] = SETUP | ONCE,
     [OP_UNSHARE] = IN_LAUNCH,
+    [OP_EVENTS] = IN_BOTH | ON_HOST | ONCE,
+    [OP_EVENT_LAST] = SETUP,
     [OP_ENTER] = IN_EXEC | ONCE,
     [OP_PROPAGATION] = SETUP,
     [OP_MOUNT] = SETUP,
@@ -124,6 +126,8 @@ static const char *check_values(const struct op *op)
                                                                                               : NULL;
     case OP_RLIMIT:
         return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 1 ? "bad limit" : NULL;
+    case OP_EVENTS:
+        return f[0].size && f[1].size ? NULL : "no file or actor";
     case OP_OOM_SCORE_ADJ:
         return f[0].number > 2000 ? "out of range" : NULL;
     case OP_UMASK:
@@ -175,7 +179,8 @@ const char *rules_check(struct rules *rules, const struct op *op)
     if (op->code == OP_STDIO)
         rules->tty = op->field[0].number & STDIO_TTY;
     seen[op->code]++;
-    if (seen[OP_CGROUP_TASKS] > MAX_TASKS_FILES || seen[OP_CGROUP_REMOVE] > MAX_REMOVE || seen[OP_JOIN_NS] > MAX_JOINS)
+    if (seen[OP_CGROUP_TASKS] > MAX_TASKS_FILES || seen[OP_CGROUP_REMOVE] > MAX_REMOVE || seen[OP_JOIN_NS] > MAX_JOINS ||
+        seen[OP_EVENT_LAST] > MAX_LAST_EVENTS)
         return "too many";
     return check_values(op);
 }

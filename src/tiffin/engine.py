@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tiffin.engine_events import Observation
 from tiffin.engine_files import ContainerFiles
 from tiffin.engine_volumes import Volumes
 from tiffin.errors import ConflictError
@@ -31,7 +32,7 @@ def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
-class Engine(ContainerFiles, Volumes):
+class Engine(ContainerFiles, Volumes, Observation):
     """A store of images and the containers made from them.
 
     Use it as a context manager, or `close()` it. Any number of engines, threads and processes may work on the same
@@ -246,6 +247,7 @@ class Engine(ContainerFiles, Volumes):
 
     def attach(self, container: str) -> Attachment:
         """Connect to a running container's input and output. ConflictError when it does not run, or is paused."""
+        from tiffin.containers import events
         from tiffin.runtime.attach import connect
 
         info = self.container(container)
@@ -254,7 +256,9 @@ class Engine(ContainerFiles, Volumes):
             raise ConflictError(f"container {found.name!r} is not running", hint="`tiffin start -a` starts it")
         if info.state.paused:
             raise ConflictError("You cannot attach to a paused container, unpause it first")
-        return connect(self._parts.paths.container_run(found.id))
+        attachment = connect(self._parts.paths.container_run(found.id))
+        events.tell(self._parts, found, "attach")
+        return attachment
 
     def exec(
         self,

@@ -46,6 +46,8 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("LOG", "/var/log", 1 << 20, 3)
     plan.add("STDIO", 3)
     plan.add("TTY_SIZE", 24, 80)
+    plan.add("EVENTS", "/events", '"ID":"x","Attributes":{"name":"y"')
+    plan.add("EVENT_LAST", '{"Type":"volume","Attributes":{"a":"b"')
     plan.add("CLONE", NEWNS | NEWUTS)
     plan.add("JOIN_NS", 0x40000000, "/proc/1/ns/net")
     plan.add("CGROUP_INTO", "/sys/fs/cgroup/x")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tiffin.containers import files
+from tiffin.containers import events, files
 from tiffin.containers.confine import confinement, spared
 from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, os_error
 from tiffin.model.container import Container, Device
@@ -57,10 +57,16 @@ def launch(parts: Parts, container: Container, attach: bool, tty_size: tuple[int
     """Start what does not run; its lock is held."""
     if not status.wait_for_monitor(parts.paths, container.id):
         raise HostError(f"container {container.name!r} has ended, but its monitor does not")
+    events.tell_lost(parts, container)
     status.write_starting(parts.paths, container.id)
+    if attach:
+        events.tell(parts, container, "attach")
+    mounted = False
     try:
         with parts.timed("plan"):
             plan = prepare(parts, container, tty_size)
+        mounted = True
+        events.mounted(parts, container)
         if attach and container.config.auto_remove:
             status.write_owner(parts.paths, container.id)
         with parts.timed("launch"):
@@ -68,6 +74,8 @@ def launch(parts: Parts, container: Container, attach: bool, tty_size: tuple[int
     except BaseException as error:
         code = error.exit_code if isinstance(error, TiffinError) else 125
         parts.cgroups.remove(container.id)
+        if mounted:
+            events.unmounted(parts, container)
         status.write_failed(parts.paths, container.id, code, str(error).replace("\n", " "))
         raise
     return attachment
@@ -130,6 +138,7 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
             open_stdin=config.interactive,
             tty_size=tty_size,
             on_exit=cleanup_argv(parts, container.id) if config.auto_remove else (),
+            events=(parts.paths.events, events.actor(container), events.last_lines(container)),
         ),
         rootfs_steps=driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove),
         cgroup=cgroup,

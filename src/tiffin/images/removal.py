@@ -25,6 +25,7 @@ def remove(store: ImageStore, reference: str, *, force: bool) -> list[str]:
         others = [other for other in image.names if other != name]
         if name and name in (*image.names, *image.digests) and others:
             records.drop_names(database, [name])
+            store.tell("untag", image, name)
             return [f"Untagged: {name}"]
         if not name and len(image.names) > 1 and not force:
             raise ConflictError(
@@ -35,11 +36,19 @@ def remove(store: ImageStore, reference: str, *, force: bool) -> list[str]:
         lines = [f"Untagged: {dropped}" for dropped in names]
         if _held_by_container(store, image, name or _short(image), force):
             records.drop_names(database, names)
+            _tell_untagged(store, image, names)
             return lines
         records.drop_image(database, image.id)
         layers = records.drop_layers(database, dict.fromkeys(reversed(image.layers)))
     _remove_files(store, image, layers)
+    _tell_untagged(store, image, names)
+    store.tell("delete", image, image.id)
     return [*lines, f"Deleted: {image.id}", *(f"Deleted: {diff_id}" for diff_id in layers)]
+
+
+def _tell_untagged(store: ImageStore, image: Image, names: list[str]) -> None:
+    for name in names:
+        store.tell("untag", image, name)
 
 
 def _name_meant(image: Image, reference: str) -> str:

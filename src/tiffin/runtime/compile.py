@@ -109,6 +109,7 @@ class Monitor(Record):
     open_stdin: bool = False
     tty_size: tuple[int, int] | None = None
     on_exit: tuple[str, ...] = ()
+    events: tuple[str, str, tuple[str, ...]] | None = None  # the file, the actor, lines for after the end
 
 
 class Confinement(Record):
@@ -159,7 +160,7 @@ def compile_launch(
 
 def compile_exec(
     process: dict[str, Any], *, pid: int, start_ticks: int, kinds: Iterable[str], cgroup: CgroupPlan,
-    confinement: Confinement, tty_size: tuple[int, int] | None = None,
+    confinement: Confinement, tty_size: tuple[int, int] | None = None, events: tuple[str, str] | None = None,
 ) -> Plan:  # fmt: skip
     """The plan that runs one more process in a running container."""
     plan = Plan()
@@ -168,6 +169,8 @@ def compile_exec(
         flags |= CLONE_FLAGS[kind]
     if tty_size:
         plan.add("TTY_SIZE", *tty_size)
+    if events:
+        plan.add("EVENTS", *events)
     if cgroup.into:
         plan.add("CGROUP_INTO", cgroup.into, doing=f"join the cgroup {cgroup.into}")
     plan.add("ENTER", pid, start_ticks, flags, doing="enter the container")
@@ -191,6 +194,11 @@ def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -
         plan.add("TTY_SIZE", *monitor.tty_size)
     if monitor.on_exit:
         plan.add("ON_EXIT", list(monitor.on_exit))
+    if monitor.events:
+        path, actor, last = monitor.events
+        plan.add("EVENTS", path, actor)
+        for line in last:
+            plan.add("EVENT_LAST", line)
     if cgroup.oom_file:
         plan.add("OOM_FILE", cgroup.oom_file)
     for directory in cgroup.remove:

@@ -7,6 +7,7 @@ import os
 from tiffin.containers.names import ALLOWED
 from tiffin.errors import ConflictError, NotFoundError, NotSupportedError, TiffinError, UsageError
 from tiffin.model.volume import ANONYMOUS_LABEL, Volume, VolumeInfo
+from tiffin.state import events
 from tiffin.state import volumes as records
 from tiffin.state.db import now_ns
 from tiffin.storage import volumes as storage
@@ -80,6 +81,7 @@ def _ensure_locked(parts: Parts, name: str) -> None:
     storage.make(parts.paths, name)
     if state == records.BEING_MADE:
         records.mark_ready(parts.database, name)
+        events.write(parts.paths, "volume", "create", name, {"driver": "local"})
 
 
 def _drop_empty(directory: str) -> None:
@@ -151,6 +153,7 @@ def finish_removal(parts: Parts, name: str, *, wait: bool = True) -> None:
         elif state == records.REMOVING:
             storage.remove(parts.paths, name)
             records.delete(parts.database, name)
+            events.write(parts.paths, "volume", "destroy", name, {"driver": "local"})
 
 
 def finish(parts: Parts) -> None:
