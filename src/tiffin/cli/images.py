@@ -48,7 +48,7 @@ def _images(context: Context, parsed: Parsed) -> int:
     filters = listing.parse_filters(parsed, _FILTERS)
     if parsed.arguments:
         filters.setdefault("reference", []).append(parsed.arguments[0])
-    pairs = [(image, name) for image in context.engine.images(all=parsed.flag("all")) for name in _names(image)]
+    pairs = [(image, name) for image in context.engine.images(all=parsed.flag("all")) for name in names(image)]
     for keep in _conditions(context, parsed, filters):
         pairs = [(image, name) for image, name in pairs if keep(image, name)]
     full, format = parsed.flag("no-trunc"), parsed.text("format")
@@ -56,7 +56,7 @@ def _images(context: Context, parsed: Parsed) -> int:
         listing.quietly(dict.fromkeys(image.id if full else short_id(image.id) for image, _ in pairs))
         return 0
     now_ns = time.time_ns()
-    rows = [_row(image, name, now_ns, full=full) for image, name in pairs]
+    rows = [row(image, name, now_ns, full=full) for image, name in pairs]
     columns = ["Repository", "Tag", "ID", "CreatedSince", "Size"]
     if parsed.flag("digests"):
         columns.insert(2, "Digest")
@@ -64,13 +64,13 @@ def _images(context: Context, parsed: Parsed) -> int:
     return 0
 
 
-def _names(image: Image) -> tuple[str, ...]:
+def names(image: Image) -> tuple[str, ...]:
     """Each name is a line of its own; pinned digests only where their repository has no tag."""
     tagged = {name.rpartition(":")[0] for name in image.names}
     return (*image.names, *(name for name in image.digests if name.partition("@")[0] not in tagged)) or ("",)
 
 
-def _row(image: Image, name: str, now_ns: int, *, full: bool) -> Row:
+def row(image: Image, name: str, now_ns: int, *, full: bool) -> Row:
     digest = next((pin.partition("@")[2] for pin in image.digests if pin.partition("@")[0] == _split(name)[0]), _NONE)
     repository, tag = _split(name)
     return Row(

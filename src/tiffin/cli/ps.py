@@ -70,13 +70,13 @@ def _ps(context: Context, parsed: Parsed) -> int:
         return 0
     sized = parsed.flag("size") or (format is not None and ".Size" in format)
     now_ns = time.time_ns()
-    rows = [_row(context, info, now_ns, full=full, sized=sized) for info in found]
+    rows = [row(context, info, now_ns, full=full, sized=sized) for info in found]
     columns = [*_COLUMNS, "Size"] if parsed.flag("size") else _COLUMNS
     listing.show(format, rows, _HEADINGS, columns)
     return 0
 
 
-def _row(context: Context, info: ContainerInfo, now_ns: int, *, full: bool, sized: bool) -> Row:
+def row(context: Context, info: ContainerInfo, now_ns: int, *, full: bool, sized: bool) -> Row:
     container = info.container
     line = command_line(container.argv)
     labels = dict(container.labels)

@@ -99,7 +99,7 @@ def _check(context: Context, parsed: Parsed) -> int:
 def _df(context: Context, parsed: Parsed) -> int:
     from tiffin.cli import disk_usage
 
-    disk_usage.show(context.engine.disk_usage(), parsed)
+    disk_usage.show(context, context.engine.disk_usage(), parsed)
     return 0
 
 

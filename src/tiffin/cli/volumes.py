@@ -75,7 +75,7 @@ def _ls(context: Context, parsed: Parsed) -> int:
     if parsed.flag("quiet") and not format:
         listing.quietly(info.volume.name for info in found)
         return 0
-    listing.show(format, [_row(info) for info in found], _HEADINGS, ["Driver", "Name"])
+    listing.show(format, [row(info) for info in found], _HEADINGS, ["Driver", "Name"])
     return 0
 
 
@@ -96,7 +96,7 @@ def _fits(info: VolumeInfo, filters: dict[str, list[str]], dangling: list[bool])
     )
 
 
-def _row(info: VolumeInfo) -> Row:
+def row(info: VolumeInfo) -> Row:
     volume = info.volume
     labels = dict(volume.labels)
     return Row(

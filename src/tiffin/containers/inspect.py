@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tiffin.containers import inspect_empty
 from tiffin.containers.logs import rfc3339
 from tiffin.model.container import Container, ContainerInfo, ContainerState, Mount
 from tiffin.runtime import signals
@@ -42,11 +43,29 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "AppArmorProfile": "",
         "ExecIDs": None,
         "HostConfig": _host_config(container),
-        "GraphDriver": {"Name": container.driver, "Data": {"UpperDir": driver.upper(container.id) or ""}},
+        "GraphDriver": {
+            "Name": container.driver,
+            "Data": _graph(container, state, driver.upper(container.id) or "", parts.paths.images),
+        },
         "Mounts": _mounts(container, parts.paths.volumes),
         "Config": _config(container, image.config.entrypoint),
-        "NetworkSettings": {"Ports": {}, **_addresses(), "Networks": {container.config.network: _endpoint()}},
+        "NetworkSettings": {
+            **inspect_empty.network_settings(state.pid),
+            "Ports": {},
+            **_addresses(),
+            "Networks": {container.config.network: _endpoint()},
+        },
         "Tiffin": {"ImageNames": list(image.names), "MonitorPid": state.monitor_pid},
+    }
+
+
+def _graph(container: Container, state: ContainerState, upper: str, images: str) -> dict[str, str]:
+    """Overlay's directories. Merged they are mounted in the container only, so that is where its root is seen."""
+    return {
+        "LowerDir": f"{images}/{container.image_id.removeprefix('sha256:')}" if upper else "",
+        "MergedDir": f"/proc/{state.pid}/root" if state.pid else "",
+        "UpperDir": upper,
+        "WorkDir": f"{upper.removesuffix('upper')}work" if upper else "",
     }
 
 
@@ -75,7 +94,15 @@ def _addresses() -> dict[str, Any]:
 
 
 def _endpoint() -> dict[str, Any]:
-    return {"IPAMConfig": None, "Links": None, "Aliases": None, "NetworkID": "", "DNSNames": None, **_addresses()}
+    return {
+        "IPAMConfig": None,
+        "Links": None,
+        "Aliases": None,
+        "NetworkID": "",
+        "DNSNames": None,
+        "DriverOpts": None,
+        **_addresses(),
+    }
 
 
 def _config(container: Container, of_image: tuple[str, ...]) -> dict[str, Any]:
@@ -110,6 +137,7 @@ def _host_config(container: Container) -> dict[str, Any]:
     resources = config.resources
     security = options.parse_security_opts(config.security_opts)
     return {
+        **inspect_empty.host_config(),
         "Binds": [_bind(mount) for mount in config.mounts if _is_bind(mount)] or None,
         "ContainerIDFile": "",
         "LogConfig": {
@@ -121,8 +149,8 @@ def _host_config(container: Container) -> dict[str, Any]:
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "AutoRemove": config.auto_remove,
         "VolumesFrom": list(config.volumes_from) or None,
-        "CapAdd": list(config.cap_add) or None,
-        "CapDrop": list(config.cap_drop) or None,
+        "CapAdd": inspect_empty.capability_names(config.cap_add),
+        "CapDrop": inspect_empty.capability_names(config.cap_drop),
         "CgroupnsMode": config.cgroupns,
         "GroupAdd": list(config.groups) or None,
         "IpcMode": config.ipc,
