@@ -44,8 +44,10 @@ if TYPE_CHECKING:
         Mount,
         Ulimit,
     )
+    from tiffin.model.event import Event
     from tiffin.model.image import HistoryEntry, Image, ImageConfig
     from tiffin.model.resources import Resources
+    from tiffin.model.stats import Stats
     from tiffin.model.volume import Volume, VolumeInfo
     from tiffin.runtime.attach import Attachment
 
@@ -58,6 +60,7 @@ __all__ = [
     "Container",
     "ContainerInfo",
     "ContainerState",
+    "Event",
     "ExecSession",
     "FileChange",
     "HistoryEntry",
@@ -65,6 +68,7 @@ __all__ = [
     "ImageConfig",
     "LogLine",
     "Result",
+    "Stats",
     "Volume",
     "VolumeInfo",
     # What is asked of a container.
@@ -105,6 +109,8 @@ _HOMES = {
         "Mount",
         "Ulimit",
     ),
+    "tiffin.model.event": ("Event",),
+    "tiffin.model.stats": ("Stats",),
     "tiffin.model.image": ("HistoryEntry", "Image", "ImageConfig"),
     "tiffin.model.resources": ("Resources",),
     "tiffin.model.volume": ("Volume", "VolumeInfo"),

@@ -201,6 +201,11 @@ def test_as_docker_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         monkeypatch.undo()
         time.tzset()
+    assert (
+        line(EVENT.replace(action="exec_start: a\nb\x1b[m\x9b"))
+        .split(" ", 2)[2]
+        .startswith("exec_start: a\\nb\\x1b[m\\x9b abc123 (")
+    )
     assert render_one("{{json .}}", message(EVENT)) == (
         '{"status":"exec_start: sh","id":"abc123","from":"debian:12","Type":"container","Action":"exec_start: sh",'
         '"Actor":{"ID":"abc123","Attributes":{"env":"prod","image":"debian:12","name":"web"}},"scope":"local",'

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tiffin.model.event import Event
 
 
+# What an image's label or a command says must neither look like a line of its own nor reach the terminal as control.
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {9: "\\t", 10: "\\n"}
+
+
 class Actor(Fields):
     type_name = "events.Actor"
 
@@ -118,7 +122,8 @@ def line(event: Event) -> str:
     inside = ", ".join(f"{key}={value}" for key, value in event.attributes)
     shown = f" ({inside})" if inside else ""
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", local)
-    return f"{moment}.{rest:09d}{zone} {event.type} {event.action} {event.id}{shown}\n"
+    about = f"{event.type} {event.action} {event.id}{shown}".translate(_ESCAPES)
+    return f"{moment}.{rest:09d}{zone} {about}\n"
 
 
 EVENTS = Verb(

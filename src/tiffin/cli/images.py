@@ -49,7 +49,7 @@ def _images(context: Context, parsed: Parsed) -> int:
     if parsed.arguments:
         filters.setdefault("reference", []).append(parsed.arguments[0])
     pairs = [(image, name) for image in context.engine.images(all=parsed.flag("all")) for name in names(image)]
-    for keep in _conditions(context, parsed, filters):
+    for keep in _conditions(context, filters):
         pairs = [(image, name) for image, name in pairs if keep(image, name)]
     full, format = parsed.flag("no-trunc"), parsed.text("format")
     if parsed.flag("quiet") and not format:
@@ -98,11 +98,11 @@ def _split(name: str) -> tuple[str, str]:
     return repository, tag
 
 
-def _conditions(context: Context, parsed: Parsed, filters: dict[str, list[str]]) -> list[Callable[[Image, str], bool]]:
+def _conditions(context: Context, filters: dict[str, list[str]]) -> list[Callable[[Image, str], bool]]:
     conditions: list[Callable[[Image, str], bool]] = []
     for name, values in filters.items():
         if name == "dangling":
-            wanted = _truth(parsed, values[-1])
+            wanted = listing.truth(name, values[-1])
             conditions.append(lambda image, _, wanted=wanted: (not image.names) == wanted)  # type: ignore[misc]
         elif name == "label":
             conditions.append(
@@ -111,7 +111,7 @@ def _conditions(context: Context, parsed: Parsed, filters: dict[str, list[str]])
         elif name == "reference":
             conditions.append(lambda _, shown, values=values: any(_fits(value, shown) for value in values))  # type: ignore[misc]
         else:
-            moment = min(_moment(context, parsed, name, value) for value in values)
+            moment = min(_moment(context, name, value) for value in values)
             if name == "since":
                 conditions.append(lambda image, _, moment=moment: image.created_ns > moment)  # type: ignore[misc]
             else:
@@ -119,19 +119,13 @@ def _conditions(context: Context, parsed: Parsed, filters: dict[str, list[str]])
     return conditions
 
 
-def _moment(context: Context, parsed: Parsed, name: str, value: str) -> int:
+def _moment(context: Context, name: str, value: str) -> int:
     if name != "until":
         return context.engine.image(value).created_ns
     try:
         return parse_moment(value, time.time_ns())
     except ValueError as error:
-        raise parsed.invalid("filter", f"until={value}", str(error)) from None
-
-
-def _truth(parsed: Parsed, value: str) -> bool:
-    if value.lower() not in ("true", "1", "false", "0"):
-        raise parsed.invalid("filter", f"dangling={value}", "neither true nor false")
-    return value.lower() in ("true", "1")
+        raise listing.bad_filter(f"until={value}", str(error)) from None
 
 
 def _fits(pattern: str, name: str) -> bool:

@@ -48,7 +48,7 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
             "Data": _graph(container, state, driver.upper(container.id) or "", parts.paths.images),
         },
         "Mounts": _mounts(container, parts.paths.volumes),
-        "Config": _config(container, image.config.entrypoint),
+        "Config": _config(container, image.config.entrypoint, image.config.exposed_ports),
         "NetworkSettings": {
             **inspect_empty.network_settings(state.pid),
             "Ports": {},
@@ -105,7 +105,7 @@ def _endpoint() -> dict[str, Any]:
     }
 
 
-def _config(container: Container, of_image: tuple[str, ...]) -> dict[str, Any]:
+def _config(container: Container, of_image: tuple[str, ...], ports: tuple[str, ...]) -> dict[str, Any]:
     config = container.config
     # As Docker shows them: what runs, merged from user and image.
     entrypoint = of_image if config.entrypoint is None else config.entrypoint
@@ -116,6 +116,7 @@ def _config(container: Container, of_image: tuple[str, ...]) -> dict[str, Any]:
         "AttachStdin": config.interactive,
         "AttachStdout": True,
         "AttachStderr": True,
+        **({"ExposedPorts": {port: {} for port in ports}} if ports else {}),
         "Tty": config.tty,
         "OpenStdin": config.interactive,
         "StdinOnce": config.interactive,

@@ -43,7 +43,21 @@ def check_filters(filters: Mapping[str, Sequence[str]]) -> None:
 def _chosen(
     paths: Paths, since_ns: int | None, until_ns: int | None, filters: Mapping[str, Sequence[str]], follow: bool
 ) -> Iterator[Event]:
+    for event in poll(paths, since_ns, until_ns, filters, follow=follow):
+        if event is None:
+            time.sleep(LOOK_AGAIN_S)
+        else:
+            yield event
+
+
+def poll(
+    paths: Paths, since_ns: int | None, until_ns: int | None, filters: Mapping[str, Sequence[str]], *, follow: bool
+) -> Iterator[Event | None]:
+    """The same, with None where there is nothing more for the moment: the caller waits, in its own way."""
     for line, moment in _lines(paths.events, since_ns or 0, until_ns, follow):
+        if not line:
+            yield None
+            continue
         if until_ns is not None and moment > until_ns:
             return
         event = _event(line, moment)
@@ -64,7 +78,10 @@ def _event(line: bytes, moment: int) -> Event | None:
 
 
 def _lines(path: str, since_ns: int, until_ns: int | None, follow: bool) -> Iterator[tuple[bytes, int]]:
-    """Lines with their times, from `since_ns` on. Each time is later than the one before, whatever was rotated."""
+    """Lines with their times, from `since_ns` on; an empty one where there is nothing more for the moment.
+
+    Each time is later than the one before, whatever was rotated in between.
+    """
     last = since_ns - 1
     while True:
         files = _open_both(path)
@@ -87,14 +104,14 @@ def _lines(path: str, since_ns: int, until_ns: int | None, follow: bool) -> Iter
                     elif not current or over:
                         break
                     else:
-                        time.sleep(LOOK_AGAIN_S)
+                        yield b"", 0
         finally:
             for fd in files:
                 os.close(fd)
         if not follow or (until_ns is not None and time.time_ns() > until_ns):
             return
         if not files:
-            time.sleep(LOOK_AGAIN_S)
+            yield b"", 0
 
 
 def _read(fd: int) -> bytes:
