@@ -200,3 +200,34 @@ def test_events_that_cannot_be_written_stop_no_container(engine: Engine, tiffin:
     os.rename(f"{engine.root}/kept", f"{engine.root}/events")
     assert actions(engine, type="container") == []
     assert wait_gone(engine.root) == []
+
+
+@pytest.mark.parametrize("left", [b'{"Type":"container","Act', b"\n" * (4 << 20), b'"timeNano":2700000000000000000}\n'])
+def test_the_monitor_writes_by_the_same_rules(engine: Engine, busybox: str, left: bytes) -> None:
+    """After a torn line, into a new file, and later than a clock that was ahead."""
+    container = engine.create(package.ContainerConfig(image=busybox, command=("true",)))
+    with open(f"{engine.root}/events", "ab") as file:
+        file.write(left)
+    engine.start(container.id)
+    engine.wait(container.id)
+    found = list(engine.events(filters={"type": ["container"]}))
+    assert [event.action for event in found] == ["create", "start", "die"]
+    if left.startswith(b'"'):
+        assert [event.time_ns - 2_700_000_000_000_000_000 for event in found[1:]] == [1, 2]
+    with open(f"{engine.root}/events", "rb") as file:
+        text = file.read()
+    assert text.endswith(b"}\n") and os.path.exists(f"{engine.root}/events.1") == left.startswith(b"\n")
+
+
+def test_resizing(engine: Engine, busybox: str) -> None:
+    container = engine.create(package.ContainerConfig(image=busybox, command=("sleep", "1000"), tty=True))
+    attachment = engine.start(container.id, attach=True, tty_size=(20, 80))
+    assert attachment is not None
+    with attachment:
+        attachment.resize(30, 90)
+        deadline = time.monotonic() + 10
+        while actions(engine, event="resize") == [] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        (event,) = engine.events(filters={"event": ["resize"]})
+        assert (event.attribute("height"), event.attribute("width")) == ("30", "90")
+        engine.stop(container.id, timeout_s=0)
