@@ -142,6 +142,19 @@ _Noreturn void monitor_run_on_exit(char **arguments)
     _exit(127);
 }
 
+/* Before the exit is recorded: whoever waits for that may write what comes after. */
+static void tell_end(struct monitor *monitor, const struct exit_state *state)
+{
+    char more[96];
+    struct text text = text_in(more, sizeof more);
+    event_number(&text, "execDuration", (state->finished_ns - state->started_ns) / 1000000000u);
+    event_number(&text, "exitCode", (uint64_t)state->code);
+    if (state->oom)
+        event_write(&monitor->events, monitor->run_dir, "oom", "");
+    event_write(&monitor->events, monitor->run_dir, "die", more);
+    event_write_last(&monitor->events);
+}
+
 _Noreturn void monitor_finish(struct monitor *monitor, int status)
 {
     struct exit_state state = {.started_ns = monitor->started_ns, .finished_ns = clock_ns(CLOCK_REALTIME)};
@@ -158,6 +171,7 @@ _Noreturn void monitor_finish(struct monitor *monitor, int status)
     if (monitor->health)
         health_end(monitor->health, monitor->options.directory);
     remove_cgroups(monitor);
+    tell_end(monitor, &state);
     /* Said before the exit is: nobody may find it ended, do nothing about it, and see it start again. */
     struct restart restart;
     uint64_t ran_ns = clock_ns(CLOCK_MONOTONIC) - monitor->began_ns;

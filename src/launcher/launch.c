@@ -87,6 +87,13 @@ static void note_op(struct launch *launch, const struct op *op)
     case OP_DEVICE_BPF:
         launch->device = *op;
         break;
+    case OP_EVENTS:
+        monitor->events.path = field[0].bytes;
+        monitor->events.actor = field[1].bytes;
+        break;
+    case OP_EVENT_LAST:
+        monitor->events.last[monitor->events.last_count++] = field[0].bytes;
+        break;
     default:
         spawn_note(&launch->spawn, op);
     }
@@ -150,7 +157,7 @@ static int keep_options(struct launch *launch)
     const char **strings[] = {&options->exit_file,   &options->oom_file,       &launch->monitor->log.path,
                               &options->directory,   &options->health.plan,    &options->health.freezer,
                               &options->health.frozen};
-    size_t size = list_size(&launch->on_exit) + list_size(&launch->again);
+    size_t size = list_size(&launch->on_exit) + list_size(&launch->again) + event_room(&launch->monitor->events);
     for (size_t i = 0; i < COUNT(strings); i++)
         size += copied_size(*strings[i]);
     for (int i = 0; i < options->remove_count; i++)
@@ -165,6 +172,7 @@ static int keep_options(struct launch *launch)
         *strings[i] = copy(&room, *strings[i]);
     for (int i = 0; i < options->remove_count; i++)
         options->remove[i] = copy(&room, options->remove[i]);
+    event_copy(&launch->monitor->events, &room);
     plan_free(&launch->plan);
     return 0;
 }
@@ -353,6 +361,7 @@ static _Noreturn void launch_container(void)
     if (start_child(&launch) < 0 || prepare_monitor(&launch) < 0 || await_exec(&launch, &ticks) < 0)
         give_up(&launch);
     close(launch.channel);
+    event_write(&monitor.events, monitor.run_dir, "start", "");
     report_started(STATUS_FD, monitor.child, ticks);
     close(STATUS_FD);
     state_reserve_exit(monitor.options.exit_file);

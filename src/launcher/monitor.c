@@ -129,6 +129,11 @@ bool monitor_serve_client(struct monitor *monitor, struct client *client)
         if (monitor->options.tty && monitor->streams[0].fd >= 0) {
             struct winsize size = {.ws_row = (unsigned short)incoming.rows, .ws_col = (unsigned short)incoming.columns};
             ioctl(monitor->streams[0].fd, TIOCSWINSZ, &size);
+            char more[64];
+            struct text text = text_in(more, sizeof more);
+            event_number(&text, "height", size.ws_row);
+            event_number(&text, "width", size.ws_col);
+            event_write(&monitor->events, monitor->run_dir, "resize", more);
         }
         break;
     case FRAME_CLOSE_STDIN:
@@ -257,8 +262,10 @@ _Noreturn void monitor_run(struct monitor *monitor)
         int due = health_wait(monitor->health, polls + SLOT_HEALTH);
         bool sooner = due >= 0 && (timeout < 0 || due < timeout);
         int ready = poll(polls, count, sooner ? due : timeout);
-        if (monitor->health && ready >= 0)
-            health_turn(monitor->health, polls + SLOT_HEALTH);
+        const char *told =
+            monitor->health && ready >= 0 ? health_turn(monitor->health, polls + SLOT_HEALTH) : NULL;
+        if (told)
+            event_write(&monitor->events, monitor->run_dir, told, "");
         if (ready == 0 && !sooner) {
             release_memory(monitor);
             timeout = -1;

@@ -3,6 +3,7 @@
 #define TIFFIN_MONITOR_H
 
 #include "client.h"
+#include "event.h"
 #include "health.h"
 #include "log.h"
 #include "plan.h"
@@ -35,6 +36,7 @@ struct stream {
 struct monitor {
     struct options options;
     struct log log;
+    struct events events;
     int run_dir;
     int listener;
     int signals; /* signalfd for SIGCHLD */

@@ -34,6 +34,8 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_RESTART] = SETUP | IN_WAIT | ONCE,
     [OP_FAILED] = IN_WAIT | ONCE,
     [OP_UNSHARE] = IN_LAUNCH,
+    [OP_EVENTS] = IN_BOTH | ON_HOST | ONCE,
+    [OP_EVENT_LAST] = SETUP,
     [OP_ENTER] = IN_EXEC | ONCE,
     [OP_PROPAGATION] = SETUP,
     [OP_MOUNT] = SETUP,
@@ -162,6 +164,9 @@ static const char *check_values(const struct op *op)
                                                                                               : NULL;
     case OP_RLIMIT:
         return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 2 ? "bad limit" : NULL;
+        return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 1 ? "bad limit" : NULL;
+    case OP_EVENTS:
+        return f[0].size && f[1].size ? NULL : "no file or actor";
     case OP_OOM_SCORE_ADJ:
         return f[0].number > 2000 ? "out of range" : NULL;
     case OP_UMASK:

@@ -46,8 +46,10 @@ if TYPE_CHECKING:
         RestartPolicy,
         Ulimit,
     )
+    from tiffin.model.event import Event
     from tiffin.model.image import HistoryEntry, Image, ImageConfig
     from tiffin.model.resources import Resources
+    from tiffin.model.stats import Stats
     from tiffin.model.volume import Volume, VolumeInfo
     from tiffin.runtime.attach import Attachment
     from tiffin.state.health import Health, HealthResult
@@ -61,6 +63,7 @@ __all__ = [
     "Container",
     "ContainerInfo",
     "ContainerState",
+    "Event",
     "ExecSession",
     "FileChange",
     "Health",
@@ -70,6 +73,7 @@ __all__ = [
     "ImageConfig",
     "LogLine",
     "Result",
+    "Stats",
     "Volume",
     "VolumeInfo",
     # What is asked of a container.
@@ -114,6 +118,8 @@ _HOMES = {
         "RestartPolicy",
         "Ulimit",
     ),
+    "tiffin.model.event": ("Event",),
+    "tiffin.model.stats": ("Stats",),
     "tiffin.model.image": ("HistoryEntry", "Image", "ImageConfig"),
     "tiffin.model.resources": ("Resources",),
     "tiffin.model.volume": ("Volume", "VolumeInfo"),

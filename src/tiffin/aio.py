@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 from tiffin.containers.boot import BootResult
@@ -13,6 +13,8 @@ from tiffin.containers.result import Result
 from tiffin.engine import Engine
 from tiffin.errors import ConflictError
 from tiffin.model.container import Container, ContainerConfig, ContainerInfo
+from tiffin.model.event import Event
+from tiffin.model.stats import Stats
 from tiffin.runtime.attach import Attachment
 
 T = TypeVar("T")
@@ -108,6 +110,33 @@ class AsyncEngine:
         lines = await asyncio.to_thread(self.engine.logs, container, **options)
         while (line := await asyncio.to_thread(_next, lines)) is not None:
             yield line
+
+    async def events(
+        self,
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        filters: Mapping[str, Sequence[str]] | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[Event]:
+        """What happened; with `follow` what happens from now on, too. No thread is held while nothing does."""
+        from tiffin.system import events
+
+        chosen = filters or {}
+        events.check_filters(chosen)
+        paths = self.engine._parts.paths
+        found = events.poll(paths, since_ns, until_ns, chosen, follow=follow)
+        for event in found:
+            if event is None:
+                await asyncio.sleep(events.LOOK_AGAIN_S)
+            else:
+                yield event
+
+    async def stats(self, container: str) -> Stats:
+        return await asyncio.to_thread(self.engine.stats, container)
+
+    async def stats_all(self) -> list[Stats]:
+        return await asyncio.to_thread(self.engine.stats_all)
 
 
 def _next(lines: Iterator[LogLine]) -> LogLine | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tiffin.engine_events import Observation
 from tiffin.engine_files import ContainerFiles
 from tiffin.engine_lifecycle import Lifecycle
 from tiffin.engine_volumes import Volumes
@@ -35,7 +36,7 @@ def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
-class Engine(ContainerFiles, Lifecycle, Volumes):
+class Engine(ContainerFiles, Lifecycle, Volumes, Observation):
     """A store of images and the containers made from them.
 
     Use it as a context manager, or `close()` it. Any number of engines, threads and processes may work on the same
@@ -255,6 +256,7 @@ class Engine(ContainerFiles, Lifecycle, Volumes):
 
     def attach(self, container: str) -> Attachment:
         """Connect to a running container's input and output. ConflictError when it does not run, or is paused."""
+        from tiffin.containers import events
         from tiffin.runtime.attach import connect
 
         info = self.container(container)
@@ -265,7 +267,9 @@ class Engine(ContainerFiles, Lifecycle, Volumes):
             raise ConflictError(f"container {found.name!r} is not running", hint="`tiffin start -a` starts it")
         if info.state.paused:
             raise ConflictError("You cannot attach to a paused container, unpause it first")
-        return connect(self._parts.paths.container_run(found.id))
+        attachment = connect(self._parts.paths.container_run(found.id))
+        events.tell(self._parts, found, "attach")
+        return attachment
 
     def exec(
         self,

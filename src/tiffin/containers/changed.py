@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tiffin.containers import events
 from tiffin.containers.root import locked, opened
 from tiffin.errors import HostError
 from tiffin.model import idmap
@@ -72,6 +73,7 @@ def stream(parts: Parts, container: Container) -> Iterator[bytes]:
     with locked(parts, container), opened(parts, container, mounts=False) as root:
         items = (item for item in FileItems(parts.warn, idmap.of(container)).tree(root, b"") if item[0].path)
         yield from tar_stream(items)
+    events.tell(parts, container, "export")
 
 
 def export_file(parts: Parts, container: Container, path: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+from tiffin.containers import events
 from tiffin.containers.changed import raw
 from tiffin.containers.pause import read_state
 from tiffin.containers.root import locked, opened
@@ -56,7 +57,12 @@ def commit(
         layer = _paused(parts, container, pause)
         if layer is not None:
             parts.layers.objects.syncfs()
-        return _add(parts, base, document, config, layer, created_ns, author, message, " ".join(container.argv), names)
+        argv = " ".join(container.argv)
+        image = _add(parts, base, document, config, layer, created_ns, author, message, argv, names)
+    events.tell(parts, container, "commit", {"comment": message, "imageID": image.id, "imageRef": name or ""})
+    for key in names:
+        parts.images.tell("tag", image, key)
+    return image
 
 
 def _paused(parts: Parts, container: Container, pause: bool) -> tuple[str, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.containers import command, names
+from tiffin.containers import command, events, names
 from tiffin.errors import ConflictError, UsageError
 from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, ContainerConfig, Mount
@@ -69,6 +69,7 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
 
             end.remove(parts, container, force=False, volumes=True)
             raise
+    events.tell(parts, container, "create")
     return container
 
 

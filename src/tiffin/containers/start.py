@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tiffin.containers import files
+from tiffin.containers import events, files
 from tiffin.containers.confine import confinement, spared
 from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, os_error
 from tiffin.failpoints import failpoint
@@ -72,11 +72,17 @@ def launch(
     if not status.wait_for_monitor(parts.paths, container.id):
         raise HostError(f"container {container.name!r} has ended, but its monitor does not")
     restarts.begin(parts.paths, container.id, container.config.restart, again=again)
+    events.tell_lost(parts, container)
     status.write_starting(parts.paths, container.id)
     failpoint("start.starting")
+    if attach:
+        events.tell(parts, container, "attach")
+    mounted = False
     try:
         with parts.timed("plan"):
             plan = prepare(parts, container, tty_size)
+        mounted = True
+        events.mounted(parts, container)
         if attach and container.config.auto_remove:
             status.write_owner(parts.paths, container.id)
             failpoint("start.owner")
@@ -86,6 +92,8 @@ def launch(
     except BaseException as error:
         code = error.exit_code if isinstance(error, TiffinError) else 125
         parts.cgroups.remove(container.id)
+        if mounted:
+            events.unmounted(parts, container)
         status.write_failed(parts.paths, container.id, code, str(error).replace("\n", " "))
         raise
     return attachment
@@ -174,6 +182,7 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
             again=argv,
             health=health,
             freezer=parts.cgroups.freezer(container.id) if health else None,
+            events=(parts.paths.events, events.actor(container), events.last_lines(container)),
         ),
         rootfs_steps=driver.steps(
             container.id, container.image_id, rootfs, volatile=config.auto_remove, mapped=bool(ids)

@@ -119,6 +119,7 @@ class Monitor(Record):
     again: tuple[str, ...] = ()
     health: tuple[str, int, int, int, int, int, int] | None = None
     freezer: tuple[str, str] | None = None
+    events: tuple[str, str, tuple[str, ...]] | None = None  # the file, the actor, lines for after the end
 
 
 class Confinement(Record):
@@ -178,7 +179,7 @@ def compile_launch(
 
 def compile_exec(
     process: dict[str, Any], *, pid: int, start_ticks: int, kinds: Iterable[str], cgroup: CgroupPlan,
-    confinement: Confinement, tty_size: tuple[int, int] | None = None,
+    confinement: Confinement, tty_size: tuple[int, int] | None = None, events: tuple[str, str] | None = None,
 ) -> Plan:  # fmt: skip
     """The plan that runs one more process in a running container."""
     plan = Plan()
@@ -187,6 +188,8 @@ def compile_exec(
         flags |= CLONE_FLAGS[kind]
     if tty_size:
         plan.add("TTY_SIZE", *tty_size)
+    if events:
+        plan.add("EVENTS", *events)
     if cgroup.into:
         plan.add("CGROUP_INTO", cgroup.into, doing=f"join the cgroup {cgroup.into}")
     plan.add("ENTER", pid, start_ticks, flags, doing="enter the container")
@@ -216,6 +219,11 @@ def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -
         plan.add("HEALTH", *monitor.health, doing="prepare the health check")
         if monitor.freezer:
             plan.add("FREEZER", *monitor.freezer)
+    if monitor.events:
+        path, actor, last = monitor.events
+        plan.add("EVENTS", path, actor)
+        for line in last:
+            plan.add("EVENT_LAST", line)
     if cgroup.oom_file:
         plan.add("OOM_FILE", cgroup.oom_file)
     for directory in cgroup.remove:

@@ -74,6 +74,9 @@ OPS: dict[str, tuple[int, str]] = {
     "CREDS": (50, "uub"),  # uid, gid, supplementary groups as u32 array
     "CAPS": (51, "uuuuu"),  # bounding, effective, permitted, inheritable, ambient as bit masks
     "INIT": (52, ""),  # stay as PID 1, reap and forward signals; what follows happens in a child
+    # Events (state/events.py), among the monitor's; written by it, and by the launcher of an exec.
+    "EVENTS": (65, "ss"),  # the file they are appended to, the JSON members "ID" and "Attributes" up to the last one
+    "EVENT_LAST": (66, "s"),  # a line that follows the container's end, as JSON up to its last attribute
     "EXEC": (53, "sll"),  # file name (looked up in PATH of env when it has no slash), argv, env
     # Namespaces and mounts of others. A tree is a detached mount, kept under a number until it is attached.
     "DONOR": (70, "uu"),  # pid, its start time in clock ticks: must live once what JOIN_NS and TREE_FROM name is open
