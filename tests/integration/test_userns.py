@@ -270,6 +270,19 @@ def test_another_containers_user_namespace(engine: Engine, busybox: str) -> None
     assert engine.exec_run("donor", ["stat", "-c", "%u", "/dev/shm/x"]).stdout == "0\n"
 
 
+def test_the_user_namespace_comes_with_the_others(engine: Engine, busybox: str) -> None:
+    start(engine, "donor", ipc="shareable")
+    joiner = engine.create(ContainerConfig(image=busybox, network="container:donor"))
+    assert joiner.config.userns == f"container:{engine.container('donor').container.id}"
+    assert sh(engine, "id -u; cat /proc/self/uid_map", userns="", pid="container:donor").split()[2] == str(FIRST)
+    # A third one, and one that is told not to.
+    start(engine, "second", userns="", ipc="container:donor")
+    assert sh(engine, "cat /proc/self/uid_map", userns="", uts="container:second").split()[1] == str(FIRST)
+    assert sh(engine, "cat /proc/self/uid_map", userns="host", network="container:donor").split()[1] == "0"
+    with pytest.raises(UsageError, match="privileged mode is incompatible with user namespaces"):
+        engine.create(ContainerConfig(image=busybox, network="container:donor", privileged=True))
+
+
 def test_an_engine_with_a_default(engine_root: str, busybox: str, tiffin: Tiffin) -> None:
     with package.Engine(engine_root, userns="auto") as engine:
         assert engine.run(busybox, ["cat", "/proc/self/uid_map"]).stdout.split()[1] == str(FIRST)
