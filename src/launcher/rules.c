@@ -11,11 +11,12 @@ enum {
     ONCE = 4,
     IN_ROOT = 8,   /* needs ROOT before it, and no PIVOT */
     ON_HOST = 16,  /* no PIVOT before it: the path it names is the host's */
+    IN_WAIT = 32,  /* allowed in role wait */
 };
 enum { IN_BOTH = IN_LAUNCH | IN_EXEC, SETUP = IN_LAUNCH | ON_HOST, INSIDE = IN_LAUNCH | IN_ROOT };
 
 static const unsigned char allowed[MAX_OP_CODE + 1] = {
-    [OP_RUN_DIR] = SETUP | ONCE,
+    [OP_RUN_DIR] = SETUP | IN_WAIT | ONCE,
     [OP_EXIT_FILE] = SETUP | ONCE,
     [OP_LOG] = SETUP | ONCE,
     [OP_STDIO] = SETUP | ONCE,
@@ -28,6 +29,10 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_OOM_FILE] = SETUP | ONCE,
     [OP_ON_EXIT] = SETUP | ONCE,
     [OP_DEVICE_BPF] = SETUP | ONCE,
+    [OP_HEALTH] = SETUP | ONCE,
+    [OP_FREEZER] = SETUP | ONCE,
+    [OP_RESTART] = SETUP | IN_WAIT | ONCE,
+    [OP_FAILED] = IN_WAIT | ONCE,
     [OP_UNSHARE] = IN_LAUNCH,
     [OP_ENTER] = IN_EXEC | ONCE,
     [OP_PROPAGATION] = SETUP,
@@ -124,6 +129,16 @@ static const char *check_values(const struct op *op)
         return f[2].number & ~(uint64_t)ALL_NAMESPACES ? "unknown flags" : NULL;
     case OP_ON_EXIT:
         return f[0].size == 0 || f[0].size > MAX_ON_EXIT ? "bad argument list" : NULL;
+    case OP_RESTART:
+        return f[1].size == 0 || f[1].size > MAX_ON_EXIT ? "bad argument list" : NULL;
+    case OP_HEALTH:
+        /* Nothing may be due all the time. */
+        for (int i = 2; i < 6; i++)
+            if (f[i].number > INT64_MAX || (i != 4 && f[i].number < 1000000))
+                return "bad time";
+        return f[6].number == 0 || f[1].number > MAX_PLAN_BYTES ? "bad number" : NULL;
+    case OP_FAILED:
+        return f[0].number > 255 ? "bad code" : NULL;
     case OP_DEVICE_BPF:
         return f[1].size == 0 || f[1].size % 8 || f[1].size / 8 > 4096 ? "bad program size" : NULL;
     case OP_SECCOMP:
@@ -218,7 +233,8 @@ const char *rules_check(struct rules *rules, const struct op *op)
 {
     unsigned rule = allowed[op->code];
     uint32_t *seen = rules->seen;
-    if (!(rule & (rules->role == ROLE_LAUNCH ? IN_LAUNCH : IN_EXEC)))
+    static const unsigned char in_role[] = {[ROLE_LAUNCH] = IN_LAUNCH, [ROLE_EXEC] = IN_EXEC, [ROLE_WAIT] = IN_WAIT};
+    if (!(rule & in_role[rules->role]))
         return "not in this role";
     if ((rule & ONCE) && seen[op->code])
         return "given twice";
@@ -255,8 +271,12 @@ const char *rules_check(struct rules *rules, const struct op *op)
 const char *rules_finish(const struct rules *rules)
 {
     const uint32_t *seen = rules->seen;
+    if (rules->role == ROLE_WAIT)
+        return !seen[OP_RUN_DIR] ? "no RUN_DIR" : !seen[OP_RESTART] ? "no RESTART" : NULL;
     if (!seen[OP_EXEC])
         return "no EXEC";
+    if (seen[OP_HEALTH] && !seen[OP_RESTART])
+        return "HEALTH without RESTART";
     if (rules->role == ROLE_EXEC)
         return seen[OP_ENTER] ? NULL : "no ENTER";
     if (!seen[OP_RUN_DIR])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
+from _thread import RLock
 
 from tiffin.paths import paths_for
 from tiffin.state.db import Database, check_owner
@@ -42,7 +42,7 @@ class Parts:
         self.debug = debug
         self.warn = warn
         self._storage = storage
-        self._lock = threading.RLock()  # guards what follows
+        self._lock = RLock()  # guards what follows
         self._drivers: dict[str, RootfsDriver] = {}
         self._chosen: tuple[str, str] | None = None
         self._objects: ObjectStore | None = None

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import tiffin as package
 from tiffin import Engine
 from tiffin.errors import NotFoundError, UsageError
-from tiffin.model.container import ContainerConfig, Mount
+from tiffin.model.container import ContainerConfig, HealthCheck, Mount
 
 Tiffin = Callable[..., Any]
 FIRST = 1 << 19
@@ -379,3 +380,12 @@ def test_the_command_line(tiffin: Tiffin, busybox: str) -> None:
     tiffin.ok("run", "--userns", "auto", "--name", "kept", "busybox", "true")
     assert tiffin.ok("inspect", "-f", "{{.HostConfig.UsernsMode}}", "kept") == "auto"
     assert tiffin.ok("system", "check").startswith("No problems")
+
+
+def test_a_health_check_runs_as_its_root(engine: Engine, busybox: str) -> None:
+    health = HealthCheck(test=("CMD-SHELL", "id -u; cat /proc/self/uid_map"), interval_ns=10**9)
+    start(engine, "checked", health=health)
+    deadline = time.monotonic() + 20
+    while not (log := engine.inspect_container("checked")["State"]["Health"]["Log"]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert log[0]["ExitCode"] == 0 and log[0]["Output"].split() == ["0", "0", str(FIRST), "65536"]

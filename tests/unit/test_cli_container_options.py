@@ -258,7 +258,6 @@ def test_bad_values(words: str, message: str) -> None:
         ("--device vendor.example/gpu=0",
          "--device vendor.example/gpu=0 is not supported yet: Tiffin reads no CDI device descriptions so far"),
         ("-p 80:80", "--publish is not supported yet: Tiffin has no bridge networks so far; use --network host"),
-        ("--restart always", "--restart is not supported yet: Tiffin restarts no containers so far"),
     ],
 )  # fmt: skip
 def test_not_supported(words: str, message: str) -> None:

@@ -55,6 +55,9 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("CGROUP_REMOVE", "/sys/fs/cgroup/x")
     plan.add("OOM_FILE", "/sys/fs/cgroup/x/memory.events")
     plan.add("ON_EXIT", ["/usr/bin/tiffin", "cleanup", "x"])
+    plan.add("HEALTH", "/run/x/health.plan", 24, 10**9, 10**9, 0, 10**9, 3)
+    plan.add("FREEZER", "/sys/fs/cgroup/x/cgroup.freeze", "1")
+    plan.add("RESTART", "/var/x", ["/usr/bin/tiffin", "cleanup", "x"])
     plan.add("DEVICE_BPF", "/sys/fs/cgroup/x", INSTRUCTION)
     plan.add("UNSHARE", NEWCGROUP)
     plan.add("PROPAGATION", 0x4000 | 1 << 18)
@@ -123,6 +126,15 @@ def exec_plan(*extra: tuple[object, ...]) -> Plan:
     return plan
 
 
+def wait_plan(*extra: tuple[object, ...]) -> Plan:
+    plan = Plan()
+    plan.add("RUN_DIR", "/r")
+    plan.add("RESTART", "/c", ["/usr/bin/tiffin", "cleanup", "x"])
+    for name, *fields in extra:
+        plan.add(str(name), *fields)
+    return plan
+
+
 def minimal(*extra: tuple[object, ...]) -> Plan:
     plan = Plan()
     plan.add("RUN_DIR", "/r")
@@ -156,7 +168,7 @@ def without(plan: Plan, name: str) -> Plan:
             "plan: operation 3 CLONE: a user namespace needs ROOT before it, and a new mount namespace",
         ),
         (without(mapped_plan(), "CLONE"), "plan: operation 9 ATTACH: between USERNS and CLONE"),
-        (launch_plan(("ATTACH", 256, "/x")), "plan: operation 44 ATTACH: after PIVOT"),
+        (launch_plan(("ATTACH", 256, "/x")), " ATTACH: after PIVOT"),
         (minimal(("TREE", 256, "/", 0, 0, 0, 0)), "plan: operation 2 TREE: no such tree"),
         (minimal(("TREE", 1, "/", 2, 0, 0, 0)), "plan: operation 2 TREE: bad flag"),
         (minimal(("DONOR", 0, 1)), "plan: operation 2 DONOR: bad pid"),
@@ -169,9 +181,10 @@ def test_refuses_what_a_user_namespace_cannot_have(check: Check, plan: Plan, mes
 def test_accepts_every_operation(check: Check) -> None:
     plan = launch_plan()
     mapped = mapped_plan()
-    assert {name for plan in (plan, mapped) for name, _, _ in plan} == set(OPS) - {"ENTER"}
+    assert {name for plan in (plan, mapped) for name, _, _ in plan} == set(OPS) - {"ENTER", "FAILED"}
     assert check(plan, minimal(), mapped) == ["ok", "ok", "ok"]
     assert check(exec_plan(("RLIMIT", 7, 1, 1, 0)), role="exec") == ["ok"]
+    assert check(wait_plan(), wait_plan(("FAILED", 125)), role="wait") == ["ok", "ok"]
 
 
 def test_generated_header_carries_the_table(tmp_path: Path) -> None:
@@ -245,6 +258,34 @@ def test_every_truncation_and_every_flipped_byte_is_survived(check: Check) -> No
 
 
 MANY = [("CGROUP_TASKS", "/t")] * 33
+SECOND = 10**9
+RESTART = ("RESTART", "/c", ["x"])
+
+
+@pytest.mark.parametrize(
+    ("plan", "role", "refusal"),
+    [
+        (without(wait_plan(), "RESTART"), "wait", "plan: no RESTART"),
+        (without(wait_plan(), "RUN_DIR"), "wait", "plan: no RUN_DIR"),
+        (wait_plan(("EXEC", "a", ["a"], [])), "wait", "plan: operation 2 EXEC: not in this role"),
+        (wait_plan(("FAILED", 256)), "wait", "plan: operation 2 FAILED: bad code"),
+        (minimal(("FAILED", 1)), "launch", "plan: operation 2 FAILED: not in this role"),
+        (minimal(("RESTART", "/c", [])), "launch", "plan: operation 2 RESTART: bad argument list"),
+        (minimal(("HEALTH", "/p", 0, SECOND, SECOND, 0, SECOND, 3)), "launch", "plan: HEALTH without RESTART"),
+        (minimal(RESTART, ("HEALTH", "/p", 0, 0, SECOND, 0, SECOND, 3)), "launch",
+         "plan: operation 3 HEALTH: bad time"),
+        (minimal(RESTART, ("HEALTH", "/p", 0, SECOND, 9, 0, SECOND, 3)), "launch",
+         "plan: operation 3 HEALTH: bad time"),
+        (minimal(RESTART, ("HEALTH", "/p", 0, SECOND, SECOND, 1 << 63, SECOND, 3)), "launch",
+         "plan: operation 3 HEALTH: bad time"),
+        (minimal(RESTART, ("HEALTH", "/p", 0, SECOND, SECOND, 0, SECOND, 0)), "launch",
+         "plan: operation 3 HEALTH: bad number"),
+        (minimal(RESTART, ("HEALTH", "/p", 5 << 20, SECOND, SECOND, 0, SECOND, 1)), "launch",
+         "plan: operation 3 HEALTH: bad number"),
+    ],
+)  # fmt: skip
+def test_refuses_of_checks_and_restarts(check: Check, plan: Plan, role: str, refusal: str) -> None:
+    assert check(plan, role=role) == [refusal]
 
 
 @pytest.mark.parametrize(

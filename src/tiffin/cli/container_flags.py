@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tiffin.cli.options import Option, absent
+from tiffin.cli.policies import HEALTH, RESTART
 
 DETACH_KEYS = Option(
     name="detach-keys", word="keys", help="Key sequence that detaches from the container", default="ctrl-p,ctrl-q"
@@ -34,6 +35,7 @@ CREATE_OPTIONS = (
     Option(name="domainname", word="name", help="NIS domain name inside"),
     Option(name="entrypoint", word="command", help='Replace the image\'s entrypoint; "" removes it'),
     Option(name="group-add", kind="list", word="group", help="Additional group, by name or number"),
+    *HEALTH,
     Option(name="hostname", short="h", word="name", help="Host name inside"),
     Option(name="init", kind="bool", help="Run an init inside that forwards signals and reaps processes"),
     Option(name="ipc", word="mode", help="IPC namespace: shareable, none, or as --pid", default="private"),
@@ -54,6 +56,7 @@ CREATE_OPTIONS = (
     Option(name="pull", word="missing|never", help="Nothing is pulled: no registries so far", default="missing"),
     Option(name="quiet", short="q", kind="bool", help="Accepted for scripts: there is no progress to hide"),
     Option(name="read-only", kind="bool", help="Mount the root file system read-only"),
+    RESTART,
     Option(name="rm", kind="bool", help="Remove the container when it exits"),
     Option(name="security-opt", kind="list", word="option", help="seccomp=FILE|unconfined, no-new-privileges, …"),
     Option(name="shm-size", word="bytes", help="Size of /dev/shm", default="64m"),
@@ -96,12 +99,6 @@ ABSENT = {
         "Tiffin does not write /etc/hosts and /etc/resolv.conf from options so far; bind your own with -v",
         "add-host", "dns", "dns-option", "dns-opt", "dns-search",
     ),
-    **absent(
-        "Tiffin runs no health checks so far",
-        "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period",
-        "health-timeout", "no-healthcheck",
-    ),
-    **absent("Tiffin restarts no containers so far", "restart"),
     **absent("Tiffin limits no block devices so far", "blkio-weight", "blkio-weight-device", "device-read-bps",
              "device-read-iops", "device-write-bps", "device-write-iops"),
     **absent("use --cpus, which sets both period and quota", "cpu-period", "cpu-quota"),

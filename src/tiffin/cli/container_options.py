@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.cli import env_files, mount_options
+from tiffin.cli import env_files, mount_options, policies
 from tiffin.cli.units import parse_bytes
 from tiffin.errors import NotSupportedError, UsageError
 from tiffin.model.container import ContainerConfig, Device, LogConfig, Mount, Ulimit
@@ -72,6 +72,8 @@ def config_from(parsed: Parsed) -> ContainerConfig:
         stop_timeout_s=_stop_timeout(parsed),
         resources=resources(parsed),
         log=_log(parsed),
+        restart=policies.restart_policy(parsed),
+        health=policies.health_check(parsed),
     )
 
 

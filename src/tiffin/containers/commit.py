@@ -132,6 +132,10 @@ def _execution(container: Container, base: Image, of_image: dict[str, Any]) -> d
     merged["Labels"] = dict(container.labels)
     if config.stop_signal:
         merged["StopSignal"] = signals.name(container.stop_signal)
+    if config.health is not None:
+        from tiffin.model.image import health_object
+
+        merged["Healthcheck"] = health_object(config.health)
     return {key: value for key, value in merged.items() if value}
 
 

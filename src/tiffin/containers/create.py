@@ -6,6 +6,7 @@ import os
 
 from tiffin.containers import command, names
 from tiffin.errors import ConflictError, UsageError
+from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, ContainerConfig, Mount
 from tiffin.runtime import signals, spec, users
 from tiffin.runtime.compile import RLIMITS
@@ -59,7 +60,9 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
             if name is not None:
                 raise
             container = container.replace(name=_random_name(parts))
+    failpoint("create.recorded")
     os.makedirs(parts.paths.container(container.id), mode=0o711, exist_ok=True)
+    failpoint("create.directory")
     if needed:
         try:
             mounts.prepare(parts, container)
@@ -80,6 +83,14 @@ def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None
     argv = (*entrypoint, *arguments)
     if not argv or not argv[0]:
         raise UsageError(f"no command specified: the image {config.image!r} has none", hint="give one after the image")
+    if config.restart.name != "no" or config.restart.maximum_retries:
+        from tiffin.containers import policy
+
+        policy.check(config.restart, auto_remove=config.auto_remove)
+    if config.health is not None or of_image.health is not None:
+        from tiffin.containers import health
+
+        config = config.replace(health=health.merged(config.health, of_image.health))
     if config.uts == "host" and config.hostname:
         raise UsageError("conflicting options: hostname and the host's UTS namespace")
     # As Docker: in the host's network it is the host's name that the network's other services know.

@@ -181,7 +181,9 @@ class Container(Record):
 class ContainerState(Record):
     """How a container stands at the moment of reading.
 
-    `status` is "created", "running", "exited" or "removing"; `paused` is a running one that stands still;
+    `status` is "created", "running", "restarting" (ended, and to be started again in a moment), "exited" or "removing";
+    `paused` is a running one that stands still; `restart_count` is how often a "restarting" one was started again in a
+    row, the one to come included; `health` is "starting", "healthy" or "unhealthy", empty without checks or not asked;
     times are nanoseconds since the epoch, 0 for never; `pid` is the host's number for the container's first process,
     0 when it does not run.
     """
@@ -196,6 +198,8 @@ class ContainerState(Record):
     error: str = ""
     started_ns: int = 0
     finished_ns: int = 0
+    restart_count: int = 0
+    health: str = ""
 
 
 class ContainerInfo(Record):

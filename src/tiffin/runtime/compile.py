@@ -115,6 +115,10 @@ class Monitor(Record):
     open_stdin: bool = False
     tty_size: tuple[int, int] | None = None
     on_exit: tuple[str, ...] = ()
+    directory: str = ""
+    again: tuple[str, ...] = ()
+    health: tuple[str, int, int, int, int, int, int] | None = None
+    freezer: tuple[str, str] | None = None
 
 
 class Confinement(Record):
@@ -206,6 +210,12 @@ def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -
         plan.add("TTY_SIZE", *monitor.tty_size)
     if monitor.on_exit:
         plan.add("ON_EXIT", list(monitor.on_exit))
+    if monitor.again:
+        plan.add("RESTART", monitor.directory, list(monitor.again))
+    if monitor.health:
+        plan.add("HEALTH", *monitor.health, doing="prepare the health check")
+        if monitor.freezer:
+            plan.add("FREEZER", *monitor.freezer)
     if cgroup.oom_file:
         plan.add("OOM_FILE", cgroup.oom_file)
     for directory in cgroup.remove:

@@ -37,6 +37,12 @@ OPS: dict[str, tuple[int, str]] = {
     "ON_EXIT": (12, "l"),  # argv to exec after the end, unless the owner said it would clean up
     "DEVICE_BPF": (13, "sb"),  # v2 directory, BPF_PROG_TYPE_CGROUP_DEVICE instructions
     "UNSHARE": (14, "u"),  # CLONE_NEW* flags, by the child, after it joined its cgroups
+    # The monitor's checks and restarts.
+    "HEALTH": (60, "suuuuuu"),  # file with an exec plan, offset of ENTER's pid there, interval, timeout, start period
+    # and start interval in ns, failures in a row that make it unhealthy
+    "FREEZER": (61, "ss"),  # file that says whether the container is paused, what it then begins with
+    "RESTART": (62, "sl"),  # the container's directory, argv to exec when it is time to start it again
+    "FAILED": (63, "u"),  # role wait: the exit code that the failed launch stands for
     # Entering a running container (role exec).
     "ENTER": (16, "uuu"),  # pid, its start time in clock ticks, CLONE_NEW* flags for setns(pidfd)
     # The child, still on the host's mount tree.

@@ -110,12 +110,7 @@ def in_private_mounts(work: Callable[[MountCalls], None]) -> OSError | None:
 
 def try_mounts(parent: str, work: Callable[[MountCalls, str], None]) -> OSError | None:
     """`in_private_mounts` with a new directory below `parent` for `work`, which is gone afterwards."""
-    from tiffin.storage.objects import make_directory
-    from tiffin.storage.removal import remove_tree
+    from tiffin.storage.workspace import Workspace
 
-    directory = f"{parent}/probe-{os.getpid()}-{os.urandom(6).hex()}"
-    make_directory(directory)
-    try:
+    with Workspace(parent, "probe") as directory:
         return in_private_mounts(lambda calls: work(calls, directory))
-    finally:
-        remove_tree(directory)
