@@ -28,12 +28,14 @@ MIN_LOG_BYTES, MAX_LOG_FILES = 4096, 1000
 def create(parts: Parts, config: ContainerConfig) -> Container:
     """Decide and persist; nothing runs yet. Everything that can be refused now is refused now."""
     image = parts.images.get(config.image)
-    if any(":" in mode for _, mode in spec.modes(config)):
+    shares = any(":" in mode for _, mode in spec.modes(config))
+    if shares:
         from tiffin.containers import joined
 
         config = joined.resolve(parts, config)
     take_ids = None
-    if config.userns or config.uid_maps or config.gid_maps or parts.userns or any(m.idmap for m in config.mounts):
+    maps = config.uid_maps or config.gid_maps or any(mount.idmap for mount in config.mounts)
+    if config.userns or maps or parts.userns or shares:
         from tiffin.containers import userns
 
         config = userns.resolve(parts, config)
