@@ -5,6 +5,7 @@ from __future__ import annotations
 from tiffin.engine_events import Observation
 from tiffin.engine_files import ContainerFiles
 from tiffin.engine_lifecycle import Lifecycle
+from tiffin.engine_pods import Pods
 from tiffin.engine_volumes import Volumes
 from tiffin.errors import ConflictError
 from tiffin.model.container import Container, ContainerConfig, ContainerInfo, RestartPolicy
@@ -36,7 +37,7 @@ def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
-class Engine(ContainerFiles, Lifecycle, Volumes, Observation):
+class Engine(ContainerFiles, Lifecycle, Pods, Volumes, Observation):
     """A store of images and the containers made from them.
 
     Use it as a context manager, or `close()` it. Any number of engines, threads and processes may work on the same
@@ -77,6 +78,11 @@ class Engine(ContainerFiles, Lifecycle, Volumes, Observation):
     def root(self) -> str:
         """The directory that everything is kept in."""
         return self._parts.paths.root
+
+    @property
+    def run_root(self) -> str:
+        """The directory of what does not survive a reboot."""
+        return self._parts.paths.run
 
     # Images
 
@@ -282,6 +288,7 @@ class Engine(ContainerFiles, Lifecycle, Volumes, Observation):
         tty: bool = False,
         tty_size: tuple[int, int] | None = None,
         user: str | None = None,
+        groups: Sequence[str] = (),
         workdir: str | None = None,
         env: Sequence[str] = (),
         privileged: bool = False,
@@ -290,14 +297,15 @@ class Engine(ContainerFiles, Lifecycle, Volumes, Observation):
         """Start one more process in a running container.
 
         `stdin`, `stdout`, `stderr` are descriptors that the process gets as they are (None: /dev/null); with `tty`
-        the session's `master` is its terminal instead. Empty `user` and `workdir` mean the container's.
+        the session's `master` is its terminal instead. Empty `user` and `workdir` mean the container's; `groups` are
+        further ones.
         ConflictError when the container does not run, CommandNotFound, CommandNotExecutable, LaunchError.
         """
         from tiffin.containers.execute import execute
 
         return execute(
             self._parts, self._get(container), command, stdio=(stdin, stdout, stderr), tty=tty, tty_size=tty_size,
-            user=user, workdir=workdir, env=env, privileged=privileged, detach=detach,
+            user=user, groups=groups, workdir=workdir, env=env, privileged=privileged, detach=detach,
         )  # fmt: skip
 
     def exec_run(self, container: str, command: Sequence[str], *, input: bytes | None = None, **options: Any) -> Result:

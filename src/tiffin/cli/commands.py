@@ -25,6 +25,7 @@ VERBS = {
     "inspect": "inspect INSPECT",
     "kill": "lifecycle KILL",
     "load": "archives LOAD",
+    "login-shell": "login LOGIN_SHELL",
     "logs": "logs LOGS",
     "pause": "change PAUSE",
     "port": "top PORT",
@@ -51,7 +52,7 @@ TOPICS = (
     ("Running containers", ("restart", "pause", "unpause", "top", "stats", "port", "update", "rename")),
     ("Their files", ("cp", "diff", "commit", "export")),
     ("Images", ("images", "bootstrap", "import", "load", "save", "tag", "history", "rmi")),
-    ("Both, and the rest", ("inspect", "events", "info", "version")),
+    ("Both, and the rest", ("inspect", "events", "info", "login-shell", "version")),
 )
 
 GROUPS = {
@@ -91,6 +92,16 @@ GROUPS = {
             "prune": "prune VOLUME_PRUNE",
         },
     ),
+    "pod": (
+        "Manage pods",
+        {
+            **{name: f"pods {name.upper()}" for name in "create exists inspect ps".split()},
+            **{
+                name: f"pod_verbs {name.upper()}"
+                for name in "kill logs pause prune restart rm start stop top unpause".split()
+            },
+        },
+    ),
     "system": (
         "Manage Tiffin itself",
         {
@@ -106,6 +117,7 @@ GROUPS = {
 ALIASES = {
     "container": {"list": "ls", "ps": "ls", "remove": "rm"},
     "image": {"list": "ls", "remove": "rm"},
+    "pod": {"list": "ps", "ls": "ps", "remove": "rm"},
     "volume": {"list": "ls", "remove": "rm"},
 }
 
@@ -123,7 +135,6 @@ ABSENT = {
     "kube": "Tiffin reads no Kubernetes manifests so far",
     "network": "Tiffin has the networks none and host only so far",
     "plugin": "Tiffin has no plugins",
-    "pod": "Tiffin has no pods so far",
 }
 
 

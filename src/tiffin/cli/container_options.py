@@ -74,6 +74,8 @@ def config_from(parsed: Parsed) -> ContainerConfig:
         log=_log(parsed),
         restart=policies.restart_policy(parsed),
         health=policies.health_check(parsed),
+        systemd=_systemd(parsed),
+        pod=parsed.text("pod") or "",
     )
 
 
@@ -317,6 +319,14 @@ def _log(parsed: Parsed) -> LogConfig:
             reason = f"'{value}' is not a number" if "literal" in str(error) else str(error)
             raise parsed.invalid("log-opt", text, reason) from None
     return LogConfig(driver=driver).replace(**values)
+
+
+def _systemd(parsed: Parsed) -> str:
+    text = parsed.text("systemd") or "true"
+    value = {"1": "true", "t": "true", "0": "false", "f": "false"}.get(text.lower(), text.lower())
+    if value not in ("true", "false", "always"):
+        raise parsed.invalid("systemd", text, "it is true, false or always")
+    return value
 
 
 def _check_pull(parsed: Parsed) -> None:

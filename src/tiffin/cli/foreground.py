@@ -86,7 +86,7 @@ def attend(
             stdin=stdin,
             stdout=1 if "stdout" in streams else None,
             stderr=2 if "stderr" in streams else None,
-            detach_keys=DetachKeys(keys) if raw else None,
+            detach_keys=DetachKeys(keys) if raw and keys else None,
             signals=signals,
             on_signal=on_signal,
         )

@@ -95,6 +95,7 @@ def execute(
     tty: bool,
     tty_size: tuple[int, int] | None,
     user: str | None,
+    groups: Sequence[str] = (),
     workdir: str | None,
     env: Sequence[str],
     privileged: bool,
@@ -110,7 +111,7 @@ def execute(
     if state.paused:
         raise ConflictError(f"Container {container.name} is paused, unpause the container before exec")
     with parts.timed("plan"):
-        process = describe(parts, container, state, command, tty, user, workdir, env, privileged)
+        process = describe(parts, container, state, command, tty, user, workdir, env, privileged, groups)
         exec_id = {"execID": os.urandom(32).hex()}
         plan = _plan(parts, container, state, process, tty_size, privileged, events.actor(container, exec_id))
     if parts.debug:
@@ -133,11 +134,12 @@ def describe(
     workdir: str | None,
     env: Sequence[str],
     privileged: bool,
+    groups: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The `process` object of the OCI spec for this exec."""
     config = container.config
     passwd, group = _accounts(state)
-    identity = users.resolve(container.user if user is None else user, config.groups, passwd, group)
+    identity = users.resolve(container.user if user is None else user, (*config.groups, *groups), passwd, group)
     if container.uid_maps:
         from tiffin.containers.userns import check_identity
 

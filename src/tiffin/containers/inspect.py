@@ -44,6 +44,7 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": None,
+        "Pod": container.config.pod,
         "HostConfig": _host_config(container),
         "GraphDriver": {
             "Name": container.driver,

@@ -11,7 +11,7 @@ from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, 
 from tiffin.failpoints import failpoint
 from tiffin.model import idmap
 from tiffin.model.container import Container, Device
-from tiffin.runtime import native, spec, users
+from tiffin.runtime import native, spec, systemd, users
 from tiffin.runtime.compile import DEFAULT_DEVICES, Monitor, compile_launch
 from tiffin.runtime.security import capabilities, devices, lsm, options
 from tiffin.state import containers as records
@@ -69,6 +69,16 @@ def launch(
     parts: Parts, container: Container, attach: bool, tty_size: tuple[int, int] | None, *, again: bool = False
 ) -> Attachment | None:
     """Start what does not run; its lock is held. `again`: by its restart policy, which counts on."""
+    if container.config.pod:
+        from tiffin.pods import membership
+
+        return membership.launch(parts, container, lambda member: _launch(parts, member, attach, tty_size, again))
+    return _launch(parts, container, attach, tty_size, again)
+
+
+def _launch(
+    parts: Parts, container: Container, attach: bool, tty_size: tuple[int, int] | None, again: bool
+) -> Attachment | None:
     if not status.wait_for_monitor(parts.paths, container.id):
         raise HostError(f"container {container.name!r} has ended, but its monitor does not")
     restarts.begin(parts.paths, container.id, container.config.restart, again=again)
@@ -157,7 +167,7 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
     failpoint("start.files")
     rules = devices.device_rules(nodes, config.privileged)
     with parts.timed("cgroup"):
-        cgroup = parts.cgroups.create(container.id, config.resources, rules)
+        cgroup = parts.cgroups.create(container.id, config.resources, rules, delegated=systemd.owner(container))
     failpoint("start.cgroup")
     confined = confinement(parts, container, security, labels, built["process"], init=config.init)
     health = None
@@ -217,7 +227,11 @@ def host_facts(parts: Parts, container: Container, labels: lsm.Labels) -> spec.H
         parts.warn(f"this host cannot give the capabilities {', '.join(missing)}")
     return spec.HostFacts(
         bounding=parts.bounding,
-        cgroup_mounts=parts.cgroups.mounts(private=config.cgroupns != "host", read_only=not config.privileged),
+        cgroup_mounts=parts.cgroups.mounts(
+            private=config.cgroupns != "host",
+            read_only=not config.privileged,
+            delegated=config.systemd == systemd.ALWAYS,
+        ),
         labels=labels,
         spared=spared(),
         volumes=parts.paths.volumes,

@@ -11,6 +11,7 @@ import os
 from tiffin.errors import NotSupportedError, UsageError
 from tiffin.model.container import Container, ContainerConfig, Mount
 from tiffin.model.record import Record
+from tiffin.runtime import systemd
 from tiffin.runtime.security import capabilities, masks
 from tiffin.runtime.security.lsm import Labels
 from tiffin.runtime.users import Identity
@@ -121,11 +122,13 @@ def build_spec(
             # With several hierarchies their mount points lie on a tmpfs, which is nobody's to write to either.
             "readonlyPaths": [
                 *masks.readonly_paths(security, config.privileged),
-                *([] if config.privileged else ["/sys/fs/cgroup"]),
+                *([] if config.privileged or config.systemd == systemd.ALWAYS else ["/sys/fs/cgroup"]),
             ],
         },
         "annotations": dict(container.labels),
     }
+    if config.systemd == systemd.ALWAYS:
+        process["env"] = systemd.environment(process["env"], container.id)
     if container.uid_maps:
         for name, maps in (("uidMappings", container.uid_maps), ("gidMappings", container.gid_maps)):
             spec["linux"][name] = [
@@ -212,7 +215,8 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
         if mapped and config.cgroupns == "host" and fstype == "cgroup2":
             found.append(_mount(target, "bind", target, [*shown, system]))
             continue
-        found.append(_mount(target, fstype, source, [*options, *([system] if fstype.startswith("cgroup") else [])]))
+        access = [system] if fstype.startswith("cgroup") and config.systemd != systemd.ALWAYS else []
+        found.append(_mount(target, fstype, source, [*options, *access]))
     if mapped and config.ipc == "host":
         if os.path.isdir("/dev/mqueue"):
             found.append(_mount("/dev/mqueue", "bind", "/dev/mqueue", shown))
@@ -227,6 +231,8 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
     else:
         shm = ["mode=1777", f"size={config.shm_size_bytes}", *label]
         found.append(_mount("/dev/shm", "tmpfs", "shm", [*nothing, *shm]))
+    if config.systemd == systemd.ALWAYS:
+        found += [_mount(target, "tmpfs", "tmpfs", [*options, *label]) for target, options in systemd.MOUNTS]
     users = {mount.target for mount in config.mounts}
     for source, target in (
         (files.resolv_conf, "/etc/resolv.conf"),
