@@ -27,7 +27,7 @@ struct launch {
     struct monitor *monitor;
     struct field on_exit;
     struct op device;
-    int run_dir_op, log_op;
+    int run_dir_op;
     bool owner;
     int child_ends[3];
     int channel;
@@ -44,12 +44,6 @@ static void note_op(struct launch *launch, const struct op *op)
         break;
     case OP_EXIT_FILE:
         monitor->options.exit_file = field[0].bytes;
-        break;
-    case OP_LOG:
-        monitor->log.path = field[0].bytes;
-        monitor->log.limit = field[1].number;
-        monitor->log.files = field[2].number;
-        launch->log_op = op->index;
         break;
     case OP_STDIO:
         monitor->options.tty = field[0].number & STDIO_TTY;
@@ -72,7 +66,8 @@ static void note_op(struct launch *launch, const struct op *op)
         launch->device = *op;
         break;
     default:
-        spawn_note(&launch->spawn, op);
+        if (!log_note(&monitor->log, op))
+            spawn_note(&launch->spawn, op);
     }
 }
 
@@ -108,7 +103,7 @@ static int keep_options(struct launch *launch)
     if (launch->on_exit.size)
         field_strings(&launch->on_exit, arguments);
     size_t size = copied_size(options->exit_file) + copied_size(options->oom_file) +
-                  copied_size(launch->monitor->log.path) + (launch->on_exit.size + 1) * sizeof(char *);
+                  log_kept_size(&launch->monitor->log) + (launch->on_exit.size + 1) * sizeof(char *);
     for (int i = 0; i < options->remove_count; i++)
         size += copied_size(options->remove[i]);
     for (char **argument = arguments; *argument; argument++)
@@ -124,9 +119,9 @@ static int keep_options(struct launch *launch)
     options->run_dir = NULL;
     options->exit_file = copy(&room, options->exit_file);
     options->oom_file = copy(&room, options->oom_file);
-    launch->monitor->log.path = copy(&room, launch->monitor->log.path);
     for (int i = 0; i < options->remove_count; i++)
         options->remove[i] = copy(&room, options->remove[i]);
+    log_keep(&launch->monitor->log, room);
     plan_free(&launch->plan);
     return 0;
 }
@@ -215,10 +210,8 @@ static int prepare_monitor(struct launch *launch)
     CHECK(&launch->failure, monitor->run_dir, "open", run_dir);
     monitor->listener = state_listen(monitor->run_dir);
     CHECK(&launch->failure, monitor->listener, "listen", run_dir);
-    launch->failure.op = launch->log_op;
-    if (monitor->log.path)
-        CHECK(&launch->failure, log_open(&monitor->log), "open", monitor->log.path);
-    launch->failure.op = -1;
+    if (log_open(&monitor->log, &launch->failure) < 0)
+        return -1;
     if (!launch->owner)
         return 0;
     monitor->clients = client_new(OWNER_IN_FD, OWNER_OUT_FD, true);

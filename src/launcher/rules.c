@@ -1,9 +1,11 @@
 #include "rules.h"
 
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "kernel.h"
+#include "log_format.h"
 
 enum {
     IN_LAUNCH = 1, /* allowed in role launch */
@@ -18,6 +20,9 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_RUN_DIR] = SETUP | ONCE,
     [OP_EXIT_FILE] = SETUP | ONCE,
     [OP_LOG] = SETUP | ONCE,
+    [OP_LOG_JSON] = SETUP | ONCE,
+    [OP_LOG_SINK] = SETUP | ONCE,
+    [OP_LOG_SYSLOG] = SETUP | ONCE,
     [OP_STDIO] = SETUP | ONCE,
     [OP_TTY_SIZE] = IN_BOTH | ONCE,
     [OP_CLONE] = SETUP | ONCE,
@@ -83,6 +88,18 @@ static const char *check_values(const struct op *op)
     switch (op->code) {
     case OP_LOG:
         return f[1].number < 4096 || f[2].number < 1 || f[2].number > 1000 ? "bad log limits" : NULL;
+    case OP_LOG_JSON:
+        return f[0].size > MAX_ATTRIBUTES ? "too long" : NULL;
+    case OP_LOG_SINK:
+        if (f[0].number < SINK_JOURNAL || f[0].number > SINK_SYSLOG_5424_MICRO)
+            return "unknown kind";
+        if (f[1].number != SOCK_DGRAM && f[1].number != SOCK_STREAM)
+            return "unknown socket type";
+        if (f[2].size < sizeof(sa_family_t) || f[2].size > sizeof(struct sockaddr_storage))
+            return "bad address";
+        return f[3].number > 1 || f[5].size > MAX_SINK_HEAD || f[6].size > MAX_SINK_HEAD ? "bad value" : NULL;
+    case OP_LOG_SYSLOG:
+        return f[0].number > 23 ? "bad facility" : NULL;
     case OP_STDIO:
         return f[0].number & ~(uint64_t)(STDIO_TTY | STDIO_OPEN_STDIN) ? "unknown flags" : NULL;
     case OP_TTY_SIZE:
@@ -193,6 +210,8 @@ const char *rules_finish(const struct rules *rules)
         return "no EXIT_FILE";
     if (seen[OP_ROOT] && !seen[OP_PIVOT])
         return "ROOT without PIVOT";
+    if (seen[OP_LOG_JSON] && !seen[OP_LOG])
+        return "LOG_JSON without LOG";
     if (rules->tty != (seen[OP_CONSOLE] != 0))
         return "a terminal needs both STDIO_TTY and CONSOLE";
     return NULL;

@@ -116,6 +116,10 @@ def check(parts: Parts, container: Container) -> None:
         if limit.name not in RLIMITS:
             raise UsageError(f"invalid ulimit type: {limit.name}", hint="known are " + ", ".join(RLIMITS))
     log = config.log
+    if log.driver != "cri" or log.options:
+        from tiffin.containers import log_drivers
+
+        log_drivers.check(container)
     if log.driver != "none" and (log.max_size_bytes < MIN_LOG_BYTES or not 1 <= log.max_files <= MAX_LOG_FILES):
         raise UsageError(
             f"a log cannot be kept in {log.max_files} files of {log.max_size_bytes} bytes",

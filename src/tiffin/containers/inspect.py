@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tiffin.containers import log_drivers
 from tiffin.containers.logs import rfc3339
 from tiffin.model.container import Container, ContainerInfo, ContainerState, Mount
 from tiffin.runtime import signals
@@ -32,7 +33,7 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "ResolvConfPath": f"{directory}/resolv.conf",
         "HostnamePath": f"{directory}/hostname",
         "HostsPath": f"{directory}/hosts",
-        "LogPath": f"{directory}/output.log" if container.config.log.driver != "none" else "",
+        "LogPath": log_drivers.shown_path(parts.paths, container),
         "Name": f"/{container.name}",
         "RestartCount": 0,
         "Driver": container.driver,
@@ -112,10 +113,7 @@ def _host_config(container: Container) -> dict[str, Any]:
     return {
         "Binds": [_bind(mount) for mount in config.mounts if _is_bind(mount)] or None,
         "ContainerIDFile": "",
-        "LogConfig": {
-            "Type": config.log.driver,
-            "Config": {"max-size": str(config.log.max_size_bytes), "max-file": str(config.log.max_files)},
-        },
+        "LogConfig": {"Type": config.log.driver, "Config": log_drivers.shown_options(config.log)},
         "NetworkMode": config.network,
         "PortBindings": {},
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},

@@ -119,14 +119,21 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
     with parts.timed("cgroup"):
         cgroup = parts.cgroups.create(container.id, config.resources, rules)
     log = config.log
+    log_path = f"{directory}/output.log"
+    log_operations: tuple[tuple[str, tuple[object, ...], str], ...] = ()
+    if log.driver != "cri":
+        from tiffin.containers import log_drivers
+
+        log_path, log_operations = log_drivers.operations(paths, container)
     plan = compile_launch(
         built,
         monitor=Monitor(
             run_dir=run_dir,
             exit_file=f"{directory}/exit",
-            log_path=f"{directory}/output.log" if log.driver != "none" else "",
+            log_path=log_path,
             log_max_bytes=log.max_size_bytes,
             log_files=log.max_files,
+            log_operations=log_operations,
             open_stdin=config.interactive,
             tty_size=tty_size,
             on_exit=cleanup_argv(parts, container.id) if config.auto_remove else (),

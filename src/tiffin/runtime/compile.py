@@ -106,6 +106,7 @@ class Monitor(Record):
     log_path: str = ""
     log_max_bytes: int = 0
     log_files: int = 0
+    log_operations: tuple[tuple[str, tuple[object, ...], str], ...] = ()
     open_stdin: bool = False
     tty_size: tuple[int, int] | None = None
     on_exit: tuple[str, ...] = ()
@@ -186,6 +187,8 @@ def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -
         plan.add(
             "LOG", monitor.log_path, monitor.log_max_bytes, monitor.log_files, doing=f"open the log {monitor.log_path}"
         )
+    for name, fields, doing in monitor.log_operations:
+        plan.add(name, *fields, doing=doing)
     plan.add("STDIO", (STDIO_TTY if terminal else 0) | (STDIO_OPEN_STDIN if monitor.open_stdin else 0))
     if monitor.tty_size:
         plan.add("TTY_SIZE", *monitor.tty_size)

@@ -37,6 +37,9 @@ OPS: dict[str, tuple[int, str]] = {
     "ON_EXIT": (12, "l"),  # argv to exec after the end, unless the owner said it would clean up
     "DEVICE_BPF": (13, "sb"),  # v2 directory, BPF_PROG_TYPE_CGROUP_DEVICE instructions
     "UNSHARE": (14, "u"),  # CLONE_NEW* flags, by the child, after it joined its cgroups
+    "LOG_JSON": (100, "s"),  # the log is Docker's json-file; JSON object of attributes for every line, or ""
+    "LOG_SINK": (101, "uubuubb"),  # SINK_* kind, SOCK_* type, sockaddr, 1 = wait for it, SO_SNDBUF or 0, head, tail
+    "LOG_SYSLOG": (102, "uu"),  # facility, seconds east of UTC
     # Entering a running container (role exec).
     "ENTER": (16, "uuu"),  # pid, its start time in clock ticks, CLONE_NEW* flags for setns(pidfd)
     # The child, still on the host's mount tree.
@@ -73,6 +76,8 @@ OPS: dict[str, tuple[int, str]] = {
 
 STDIO_TTY = 1
 STDIO_OPEN_STDIN = 2
+# Where output goes besides the log's file: the journal, or syslog by the time's format.
+SINK_JOURNAL, SINK_SYSLOG_STAMP, SINK_SYSLOG_5424, SINK_SYSLOG_5424_MICRO = 1, 2, 3, 4
 
 
 class Plan:
