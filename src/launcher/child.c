@@ -41,6 +41,7 @@ static operation *const operations[MAX_OP_CODE + 1] = {
     [OP_CREDS] = op_creds,
     [OP_CAPS] = op_caps,
     [OP_INIT] = op_init,
+    [OP_PASS_FDS] = op_pass_fds,
     [OP_EXEC] = op_exec,
 };
 

@@ -30,6 +30,8 @@ struct launch {
     int run_dir_op;
     bool owner;
     int child_ends[3];
+    int passed;
+    bool passed_stdio;
     int channel;
 };
 
@@ -48,6 +50,7 @@ static void note_op(struct launch *launch, const struct op *op)
     case OP_STDIO:
         monitor->options.tty = field[0].number & STDIO_TTY;
         monitor->options.open_stdin = field[0].number & STDIO_OPEN_STDIN;
+        launch->passed_stdio = field[0].number & STDIO_PASSED;
         break;
     case OP_TTY_SIZE:
         launch->child.rows = field[0].number;
@@ -156,9 +159,14 @@ static int detach(struct launch *launch)
 static int make_pipes(struct launch *launch)
 {
     struct monitor *monitor = launch->monitor;
+    launch->child.passed_from = PASSED_FD + (launch->passed_stdio ? 3 : 0);
+    launch->child.passed_left = launch->passed - (launch->passed_stdio ? 3 : 0);
+    REQUIRE(&launch->failure, launch->child.passed_left >= 0, EBADF, "pass", "stdio");
     if (monitor->options.tty)
         return 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3 && launch->passed_stdio; i++)
+        launch->child_ends[i] = PASSED_FD + i;
+    for (int i = 0; i < 3 && !launch->passed_stdio; i++) {
         int ends[2];
         if (i == 0 && !monitor->options.open_stdin)
             continue;
@@ -197,6 +205,9 @@ static int start_child(struct launch *launch)
     monitor->child = spawn_child(&launch->spawn, &launch->child, &launch->channel, ours, COUNT(ours), &launch->failure);
     for (int i = 0; i < 3; i++)
         close_fd(&launch->child_ends[i]);
+    /* They are the container's alone: who waits for their end waits for its end, not for ours. */
+    for (int i = 0; i < launch->child.passed_left; i++)
+        close(launch->child.passed_from + i);
     return monitor->child > 0 ? 0 : -1;
 }
 
@@ -279,13 +290,14 @@ static _Noreturn void give_up(struct launch *launch)
     _exit(1);
 }
 
-static _Noreturn void launch_container(void)
+static _Noreturn void launch_container(int passed)
 {
     static struct monitor monitor = {
         .run_dir = -1, .listener = -1, .signals = -1, .slave = -1, .stdin_fd = -1, .child = -1, .log = {.fd = -1},
         .streams = {{.fd = -1, .kind = STREAM_STDOUT}, {.fd = -1, .kind = STREAM_STDERR}}};
     struct launch launch = {.monitor = &monitor, .failure = {.op = -1}, .child_ends = {-1, -1, -1}, .channel = -1};
     launch.spawn.enter_pidfd = -1;
+    launch.passed = passed;
     launch.child.plan = &launch.plan;
     launch.child.role = ROLE_LAUNCH;
     launch.child.failure = &launch.failure;
@@ -294,6 +306,8 @@ static _Noreturn void launch_container(void)
     launch.owner =
         fcntl(OWNER_IN_FD, F_SETFD, FD_CLOEXEC) == 0 && fcntl(OWNER_OUT_FD, F_SETFD, FD_CLOEXEC) == 0;
     fcntl(STATUS_FD, F_SETFD, FD_CLOEXEC);
+    for (int fd = PASSED_FD; fd < PASSED_FD + passed; fd++)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
     if (detach(&launch) < 0 || plan_read(&launch.plan, PLAN_FD, ROLE_LAUNCH, &launch.failure) < 0)
         give_up(&launch);
     close(PLAN_FD);
@@ -309,11 +323,11 @@ static _Noreturn void launch_container(void)
     monitor_run(&monitor);
 }
 
-int role_launch(void)
+int role_launch(int passed)
 {
     pid_t pid = fork();
     if (pid == 0)
-        launch_container();
+        launch_container(passed);
     if (pid < 0) {
         struct failure failure = {.op = -1};
         failed(&failure, "fork", NULL);

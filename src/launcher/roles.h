@@ -5,13 +5,13 @@
 #include "base.h"
 
 /* Descriptors that the engine passes. */
-enum { PLAN_FD = 3, STATUS_FD = 4, OWNER_IN_FD = 5, OWNER_OUT_FD = 6 };
+enum { PLAN_FD = 3, STATUS_FD = 4, OWNER_IN_FD = 5, OWNER_OUT_FD = 6, PASSED_FD = 7 };
 
-/* Start a container and stay as its monitor; the calling process returns at once. */
-int role_launch(void);
+/* `passed` descriptors from PASSED_FD on are the container's. Start a container and stay as its monitor; the calling process returns at once. */
+int role_launch(int passed);
 
 /* Start a process in a running container and wait for it; with `detach`, do not wait. */
-int role_exec(bool detach);
+int role_exec(bool detach, int passed);
 
 /* Wait for what the child says before its program runs. */
 struct handshake {

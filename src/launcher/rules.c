@@ -62,6 +62,7 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_CREDS] = IN_BOTH | ONCE,
     [OP_CAPS] = IN_BOTH | ONCE,
     [OP_INIT] = IN_LAUNCH | ONCE,
+    [OP_PASS_FDS] = IN_BOTH | ONCE,
     [OP_EXEC] = IN_BOTH | ONCE,
 };
 
@@ -101,7 +102,9 @@ static const char *check_values(const struct op *op)
     case OP_LOG_SYSLOG:
         return f[0].number > 23 ? "bad facility" : NULL;
     case OP_STDIO:
-        return f[0].number & ~(uint64_t)(STDIO_TTY | STDIO_OPEN_STDIN) ? "unknown flags" : NULL;
+        return f[0].number & ~(uint64_t)(STDIO_TTY | STDIO_OPEN_STDIN | STDIO_PASSED) ? "unknown flags" : NULL;
+    case OP_PASS_FDS:
+        return f[0].number > MAX_PASSED || f[1].number > 1 ? "bad value" : NULL;
     case OP_TTY_SIZE:
         return f[0].number > 65535 || f[1].number > 65535 ? "too large" : NULL;
     case OP_CLONE:
@@ -173,6 +176,8 @@ const char *rules_check(struct rules *rules, const struct op *op)
         return "given twice";
     if (seen[OP_EXEC])
         return "after EXEC";
+    if (seen[OP_PASS_FDS] && op->code != OP_EXEC)
+        return "after PASS_FDS";
     if ((rule & IN_ROOT) && !seen[OP_ROOT])
         return "before ROOT";
     if ((rule & (IN_ROOT | ON_HOST)) && seen[OP_PIVOT])

@@ -180,17 +180,24 @@ class Engine(ContainerFiles, Volumes):
         return create.create(self._parts, config)
 
     def start(
-        self, container: str, *, attach: bool = False, tty_size: tuple[int, int] | None = None
+        self,
+        container: str,
+        *,
+        attach: bool = False,
+        tty_size: tuple[int, int] | None = None,
+        pass_fds: Sequence[int | tuple[str, int]] = (),
     ) -> Attachment | None:
         """Start a container; one that runs is left alone, unless `attach` is asked (ConflictError).
 
         With `attach` its input and output from the very first byte; whoever asked then removes the container after
         its end if its config says `auto_remove`, and says so by `Attachment.acknowledge()`. `tty_size` is rows and
-        columns. CommandNotFound, CommandNotExecutable, LaunchError, HostError.
+        columns. `pass_fds` are descriptors that the program finds from 3 on; as pairs of a name and a number it is
+        told of them in LISTEN_FDS and so on. CommandNotFound, CommandNotExecutable, LaunchError, HostError.
         """
         from tiffin.containers import start
 
-        return start.start(self._parts, self._get(container), attach=attach, tty_size=tty_size)
+        found = self._get(container)
+        return start.start(self._parts, found, attach=attach, tty_size=tty_size, pass_fds=pass_fds)
 
     def run(
         self,
@@ -271,18 +278,20 @@ class Engine(ContainerFiles, Volumes):
         env: Sequence[str] = (),
         privileged: bool = False,
         detach: bool = False,
+        pass_fds: Sequence[int | tuple[str, int]] = (),
     ) -> ExecSession:
         """Start one more process in a running container.
 
         `stdin`, `stdout`, `stderr` are descriptors that the process gets as they are (None: /dev/null); with `tty`
-        the session's `master` is its terminal instead. Empty `user` and `workdir` mean the container's.
+        the session's `master` is its terminal instead. Empty `user` and `workdir` mean the container's. `pass_fds` as
+        of `start`.
         ConflictError when the container does not run, CommandNotFound, CommandNotExecutable, LaunchError.
         """
         from tiffin.containers.execute import execute
 
         return execute(
             self._parts, self._get(container), command, stdio=(stdin, stdout, stderr), tty=tty, tty_size=tty_size,
-            user=user, workdir=workdir, env=env, privileged=privileged, detach=detach,
+            user=user, workdir=workdir, env=env, privileged=privileged, detach=detach, pass_fds=pass_fds,
         )  # fmt: skip
 
     def exec_run(self, container: str, command: Sequence[str], *, input: bytes | None = None, **options: Any) -> Result:

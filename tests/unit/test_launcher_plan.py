@@ -44,6 +44,9 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("RUN_DIR", "/run/x")
     plan.add("EXIT_FILE", "/var/x")
     plan.add("LOG", "/var/log", 1 << 20, 3)
+    plan.add("LOG_JSON", "{}")
+    plan.add("LOG_SINK", 2, 2, b"\x01\0/dev/log\0", 1, 0, b"head", b"tail")
+    plan.add("LOG_SYSLOG", 3, -3600)
     plan.add("STDIO", 3)
     plan.add("TTY_SIZE", 24, 80)
     plan.add("CLONE", NEWNS | NEWUTS)
@@ -84,6 +87,7 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("INIT")
     for name, *fields in extra:
         plan.add(str(name), *fields)
+    plan.add("PASS_FDS", 2, 1)
     plan.add("EXEC", "sh", ["sh", "-c", ""], ["A=1"])
     return plan
 
@@ -202,11 +206,20 @@ MANY = [("CGROUP_TASKS", "/t")] * 33
         (minimal(("EXEC", "a", ["a"], [])), "plan: operation 3 EXEC: given twice"),
         (minimal(("RUN_DIR", "/r")), "plan: operation 2 RUN_DIR: given twice"),
         (minimal(("ENTER", 1, 1, 0)), "plan: operation 2 ENTER: not in this role"),
-        (minimal(("STDIO", 4)), "plan: operation 2 STDIO: unknown flags"),
+        (minimal(("STDIO", 8)), "plan: operation 2 STDIO: unknown flags"),
         (minimal(("STDIO", 1)), "plan: a terminal needs both STDIO_TTY and CONSOLE"),
         (minimal(("TTY_SIZE", 65536, 1)), "plan: operation 2 TTY_SIZE: too large"),
         (minimal(("LOG", "/l", 4095, 3)), "plan: operation 2 LOG: bad log limits"),
         (minimal(("LOG", "/l", 4096, 0)), "plan: operation 2 LOG: bad log limits"),
+        (minimal(("LOG_JSON", "")), "plan: LOG_JSON without LOG"),
+        (minimal(("LOG_JSON", "x" * 16385)), "plan: operation 2 LOG_JSON: too long"),
+        (minimal(("LOG_SINK", 5, 2, b"\1\0", 1, 0, b"", b"")), "plan: operation 2 LOG_SINK: unknown kind"),
+        (minimal(("LOG_SINK", 1, 3, b"\1\0", 1, 0, b"", b"")), "plan: operation 2 LOG_SINK: unknown socket type"),
+        (minimal(("LOG_SINK", 1, 2, b"\1", 1, 0, b"", b"")), "plan: operation 2 LOG_SINK: bad address"),
+        (minimal(("LOG_SINK", 1, 2, bytes(129), 1, 0, b"", b"")), "plan: operation 2 LOG_SINK: bad address"),
+        (minimal(("LOG_SYSLOG", 24, 0)), "plan: operation 2 LOG_SYSLOG: bad facility"),
+        (minimal(("PASS_FDS", 1001, 0)), "plan: operation 2 PASS_FDS: bad value"),
+        (minimal(("PASS_FDS", 1, 0), ("UMASK", 0)), "plan: operation 3 UMASK: after PASS_FDS"),
         (minimal(("CLONE", 0x100)), "plan: operation 2 CLONE: unknown flags"),
         (minimal(("CLONE", NEWUSER)), "plan: operation 2 CLONE: unknown flags"),
         (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from tiffin.cli.container_flags import DETACH_KEYS, PROCESS
 from tiffin.cli.container_options import environment, workdir
 from tiffin.cli.options import Option, Verb
+from tiffin.cli.passing import OPTIONS as PASSING
+from tiffin.cli.passing import pass_fds
 from tiffin.errors import UsageError
 
 TYPE_CHECKING = False
@@ -22,6 +24,7 @@ def _exec(context: Context, parsed: Parsed) -> int:
         "workdir": workdir(parsed),
         "env": environment(parsed),
         "privileged": parsed.flag("privileged"),
+        "pass_fds": pass_fds(parsed),
     }
     tty, interactive = parsed.flag("tty"), parsed.flag("interactive")
     if parsed.flag("detach"):
@@ -79,6 +82,7 @@ EXEC = Verb(
         DETACH_KEYS,
         Option(name="detach", short="d", kind="bool", help="Run it in the background"),
         Option(name="privileged", kind="bool", help="Give it all capabilities"),
+        *PASSING,
     ),
     interspersed=False,
     container_codes=True,

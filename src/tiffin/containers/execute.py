@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Self
 
+    from tiffin.containers.passing import Passed
     from tiffin.parts import Parts
     from tiffin.runtime.ops import Plan
 
@@ -99,6 +100,7 @@ def execute(
     env: Sequence[str],
     privileged: bool,
     detach: bool,
+    pass_fds: Sequence[int | tuple[str, int]] = (),
 ) -> ExecSession:
     """Start `command` in the container. ConflictError when it does not run; LaunchError's kinds as at a start."""
     command = words(command)
@@ -109,13 +111,20 @@ def execute(
     state = pause.running(parts, container)
     if state.paused:
         raise ConflictError(f"Container {container.name} is paused, unpause the container before exec")
+    given = None
+    if pass_fds:
+        from tiffin.containers import passing
+
+        given = passing.passed(pass_fds)
     with parts.timed("plan"):
         process = describe(parts, container, state, command, tty, user, workdir, env, privileged)
-        plan = _plan(parts, container, state, process, tty_size, privileged)
+        if given:
+            process["env"] = given.environment(process["env"])
+        plan = _plan(parts, container, state, process, tty_size, privileged, given)
     if parts.debug:
         parts.debug("plan:\n" + plan.describe())
     with parts.timed("launch"):
-        return _spawn(plan, stdio, tty, detach)
+        return _spawn(plan, stdio, tty, detach, given.fds if given else ())
 
 
 def describe(
@@ -174,12 +183,15 @@ def _plan(
     process: dict[str, Any],
     tty_size: tuple[int, int] | None,
     privileged: bool,
+    given: Passed | None = None,
 ) -> Plan:
     security = options.parse_security_opts(container.config.security_opts)
     labels = lsm.labels(security, container.id, privileged=container.config.privileged or privileged)
     confined = confinement(parts, container, security, labels, process, init=False)
     if privileged:
         confined = confined.replace(seccomp=None)
+    if given:
+        confined = given.confine(confined)
     return compile_exec(
         process,
         pid=state.pid,
@@ -191,8 +203,14 @@ def _plan(
     )
 
 
-def _spawn(plan: Plan, stdio: tuple[int | None, int | None, int | None], tty: bool, detach: bool) -> ExecSession:
-    with native.Descriptors() as descriptors:
+def _spawn(
+    plan: Plan,
+    stdio: tuple[int | None, int | None, int | None],
+    tty: bool,
+    detach: bool,
+    passed: tuple[int, ...] = (),
+) -> ExecSession:
+    with native.Descriptors(len(passed)) as descriptors:
         plan_fd = native.plan_file(descriptors, plan)
         if tty:
             import socket
@@ -209,7 +227,9 @@ def _spawn(plan: Plan, stdio: tuple[int | None, int | None, int | None], tty: bo
                 actions.append((descriptors.own(os.dup(fd)), number))
             else:
                 actions.append((null, number))
-        pid = native.spawn(["exec", "-d"] if detach else ["exec"], actions)
+        actions += descriptors.copies(passed)
+        role = ["exec", "-d"] if detach else ["exec"]
+        pid = native.spawn([*role, str(len(passed))] if passed else role, actions)
         descriptors.close(status_write)
         reader = native.StatusReader(status_read)
         master = -1

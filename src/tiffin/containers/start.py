@@ -18,6 +18,9 @@ from tiffin.state.locks import ContainerLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tiffin.containers.passing import Passed
     from tiffin.parts import Parts
     from tiffin.runtime.attach import Attachment
     from tiffin.runtime.ops import Plan
@@ -27,7 +30,12 @@ NEVER_SHOWN = ("/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/ptmx
 
 
 def start(
-    parts: Parts, container: Container, *, attach: bool, tty_size: tuple[int, int] | None = None
+    parts: Parts,
+    container: Container,
+    *,
+    attach: bool,
+    tty_size: tuple[int, int] | None = None,
+    pass_fds: Sequence[int | tuple[str, int]] = (),
 ) -> Attachment | None:
     """Start it unless it runs; with `attach`, its stdio from the very first byte.
 
@@ -41,7 +49,7 @@ def start(
             if attach:
                 raise ConflictError(f"container {container.name!r} is already running", hint="attach to it instead")
             return None
-        return launch(parts, container, attach, tty_size)
+        return launch(parts, container, attach, tty_size, pass_fds)
 
 
 def still_there(parts: Parts, container: Container) -> Container:
@@ -53,18 +61,31 @@ def still_there(parts: Parts, container: Container) -> Container:
     return now
 
 
-def launch(parts: Parts, container: Container, attach: bool, tty_size: tuple[int, int] | None) -> Attachment | None:
+def launch(
+    parts: Parts,
+    container: Container,
+    attach: bool,
+    tty_size: tuple[int, int] | None,
+    pass_fds: Sequence[int | tuple[str, int]] = (),
+) -> Attachment | None:
     """Start what does not run; its lock is held."""
     if not status.wait_for_monitor(parts.paths, container.id):
         raise HostError(f"container {container.name!r} has ended, but its monitor does not")
+    given = None
+    if pass_fds:
+        from tiffin.containers import passing
+
+        given = passing.passed(pass_fds)
+    # The caller's own standard streams, where the log is whatever these are.
+    stdio = (0, 1, 2) if container.config.log.driver == "passthrough" else ()
     status.write_starting(parts.paths, container.id)
     try:
         with parts.timed("plan"):
-            plan = prepare(parts, container, tty_size)
+            plan = prepare(parts, container, tty_size, given)
         if attach and container.config.auto_remove:
             status.write_owner(parts.paths, container.id)
         with parts.timed("launch"):
-            attachment = native.launch(plan, attach=attach)
+            attachment = native.launch(plan, attach=attach, passed=(*stdio, *(given.fds if given else ())))
     except BaseException as error:
         code = error.exit_code if isinstance(error, TiffinError) else 125
         parts.cgroups.remove(container.id)
@@ -73,7 +94,7 @@ def launch(parts: Parts, container: Container, attach: bool, tty_size: tuple[int
     return attachment
 
 
-def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None) -> Plan:
+def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None, given: Passed | None = None) -> Plan:
     """Everything on disk and in cgroupfs that the plan names, and the plan."""
     config = container.config
     paths = parts.paths
@@ -115,6 +136,10 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
         rootfs=rootfs,
         nodes=nodes,
     )
+    confined = confinement(parts, container, security, labels, built["process"], init=config.init)
+    if given:
+        confined = given.confine(confined)
+        built["process"]["env"] = given.environment(built["process"]["env"])
     rules = devices.device_rules(nodes, config.privileged)
     with parts.timed("cgroup"):
         cgroup = parts.cgroups.create(container.id, config.resources, rules)
@@ -136,11 +161,12 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
             log_operations=log_operations,
             open_stdin=config.interactive,
             tty_size=tty_size,
+            passed_stdio=log.driver == "passthrough",
             on_exit=cleanup_argv(parts, container.id) if config.auto_remove else (),
         ),
         rootfs_steps=driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove),
         cgroup=cgroup,
-        confinement=confinement(parts, container, security, labels, built["process"], init=config.init),
+        confinement=confined,
     )
     if parts.debug:
         import json

@@ -6,7 +6,7 @@ import os
 
 from tiffin.errors import UsageError
 from tiffin.model.record import Record
-from tiffin.runtime.ops import STDIO_OPEN_STDIN, STDIO_TTY, Plan
+from tiffin.runtime.ops import STDIO_OPEN_STDIN, STDIO_PASSED, STDIO_TTY, Plan
 from tiffin.runtime.security import capabilities
 from tiffin.runtime.security.lsm import Labels
 
@@ -109,6 +109,7 @@ class Monitor(Record):
     log_operations: tuple[tuple[str, tuple[object, ...], str], ...] = ()
     open_stdin: bool = False
     tty_size: tuple[int, int] | None = None
+    passed_stdio: bool = False
     on_exit: tuple[str, ...] = ()
 
 
@@ -118,6 +119,10 @@ class Confinement(Record):
     seccomp: SeccompFilter | None = None
     labels: Labels = Labels()
     init: bool = False
+    passed: int = 0
+    """How many descriptors the program gets beyond its standard streams."""
+    listening: bool = False
+    """Whether it is told of them as sd_listen_fds(3) has it; the environment then has room for its process ID."""
 
 
 def compile_launch(
@@ -189,7 +194,8 @@ def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -
         )
     for name, fields, doing in monitor.log_operations:
         plan.add(name, *fields, doing=doing)
-    plan.add("STDIO", (STDIO_TTY if terminal else 0) | (STDIO_OPEN_STDIN if monitor.open_stdin else 0))
+    passed = STDIO_PASSED if monitor.passed_stdio else 0
+    plan.add("STDIO", (STDIO_TTY if terminal else 0) | (STDIO_OPEN_STDIN if monitor.open_stdin else 0) | passed)
     if monitor.tty_size:
         plan.add("TTY_SIZE", *monitor.tty_size)
     if monitor.on_exit:
@@ -301,5 +307,7 @@ def _process(plan: Plan, process: dict[str, Any], confinement: Confinement) -> N
         plan.add("SECCOMP", confinement.seccomp.program, confinement.seccomp.flags, doing="install the seccomp filter")
     if confinement.init:
         plan.add("INIT", doing="start the init process")
+    if confinement.passed:
+        plan.add("PASS_FDS", confinement.passed, int(confinement.listening), doing="pass descriptors")
     argv = process["args"]
     plan.add("EXEC", argv[0], argv, process["env"], doing=f"run {argv[0]!r}")
