@@ -141,6 +141,15 @@ _Noreturn void monitor_run_on_exit(char **arguments)
     _exit(127);
 }
 
+void monitor_delete_foreign(char **arguments)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        monitor_run_on_exit(arguments);
+    if (pid > 0)
+        RETRY(waitpid(pid, NULL, 0));
+}
+
 _Noreturn void monitor_finish(struct monitor *monitor, int status)
 {
     struct exit_state state = {.started_ns = monitor->started_ns, .finished_ns = clock_ns(CLOCK_REALTIME)};
@@ -154,6 +163,8 @@ _Noreturn void monitor_finish(struct monitor *monitor, int status)
     close_fd(&monitor->stdin_fd);
     monitor->stdin_fd = -1;
     state.oom = monitor->options.oom_file && cgroup_saw_oom(monitor->options.oom_file);
+    if (monitor->options.runtime_delete)
+        monitor_delete_foreign(monitor->options.runtime_delete);
     remove_cgroups(monitor);
     /* Only now is the container over for others: nothing that a new start would make is still there. The status
        file goes last; without a recorded exit it stays, and tells of a monitor that is gone. */

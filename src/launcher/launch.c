@@ -25,7 +25,8 @@ struct launch {
     struct child child;
     struct failure failure;
     struct monitor *monitor;
-    struct field on_exit;
+    struct field on_exit, runtime_delete;
+    pid_t helper; /* who has another runtime make the container */
     struct op device;
     int run_dir_op;
     bool owner;
@@ -65,6 +66,9 @@ static void note_op(struct launch *launch, const struct op *op)
     case OP_ON_EXIT:
         launch->on_exit = field[0];
         break;
+    case OP_RUNTIME:
+        launch->runtime_delete = field[2];
+        break;
     case OP_DEVICE_BPF:
         launch->device = *op;
         break;
@@ -98,27 +102,45 @@ static const char *copy(char **room, const char *string)
     return start;
 }
 
+/* Move a list to where `room` points; NULL for one without items. */
+static char **copy_list(char **room, const struct field *list)
+{
+    char *items[MAX_ON_EXIT + 1];
+    if (!list->size)
+        return NULL;
+    field_strings(list, items);
+    char **array = (char **)(void *)*room;
+    *room += (list->size + 1) * sizeof(char *);
+    for (uint32_t i = 0; i < list->size; i++)
+        array[i] = (char *)(uintptr_t)copy(room, items[i]);
+    array[list->size] = NULL;
+    *room += -(uintptr_t)*room % sizeof(char *);
+    return array;
+}
+
+static size_t list_size(const struct field *list)
+{
+    char *items[MAX_ON_EXIT + 1];
+    field_strings(list, items);
+    size_t size = (list->size + 2) * sizeof(char *);
+    for (char **item = items; *item; item++)
+        size += copied_size(*item);
+    return size;
+}
+
 /* Copy what the monitor keeps to pages of its own and give the plan's back: a seccomp program alone is 4 pages. */
 static int keep_options(struct launch *launch)
 {
     struct options *options = &launch->monitor->options;
-    char *arguments[MAX_ON_EXIT + 1] = {NULL};
-    if (launch->on_exit.size)
-        field_strings(&launch->on_exit, arguments);
-    size_t size = copied_size(options->exit_file) + copied_size(options->oom_file) +
-                  log_kept_size(&launch->monitor->log) + (launch->on_exit.size + 1) * sizeof(char *);
+    size_t size = copied_size(options->exit_file) + copied_size(options->oom_file) + log_kept_size(&launch->monitor->log) +
+                  list_size(&launch->on_exit) + list_size(&launch->runtime_delete);
     for (int i = 0; i < options->remove_count; i++)
         size += copied_size(options->remove[i]);
-    for (char **argument = arguments; *argument; argument++)
-        size += copied_size(*argument);
     char *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (room == MAP_FAILED)
         return failed(&launch->failure, "mmap", NULL);
-    char **array = (char **)(void *)room;
-    room += (launch->on_exit.size + 1) * sizeof(char *);
-    for (uint32_t i = 0; i < launch->on_exit.size; i++)
-        array[i] = (char *)(uintptr_t)copy(&room, arguments[i]);
-    options->on_exit = launch->on_exit.size ? array : NULL;
+    options->on_exit = copy_list(&room, &launch->on_exit);
+    options->runtime_delete = copy_list(&room, &launch->runtime_delete);
     options->run_dir = NULL;
     options->exit_file = copy(&room, options->exit_file);
     options->oom_file = copy(&room, options->oom_file);
@@ -251,6 +273,10 @@ static int await_exec(struct launch *launch, uint64_t *ticks)
             return -1;
         if (!handshake.ready)
             continue;
+        if (handshake.container) {
+            launch->helper = monitor->child;
+            monitor->child = handshake.container;
+        }
         AUTO_CLOSE int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
         *ticks = proc < 0 ? 0 : start_ticks(proc, monitor->child);
         monitor->started_ns = clock_ns(CLOCK_REALTIME);
@@ -261,8 +287,11 @@ static int await_exec(struct launch *launch, uint64_t *ticks)
     }
     if (step < 0)
         return -1;
-    if (handshake.ready)
+    if (handshake.ready) {
+        if (launch->helper)
+            RETRY(waitpid(launch->helper, NULL, 0));
         return 0;
+    }
     int status = 0;
     kill(monitor->child, SIGKILL);
     RETRY(waitpid(monitor->child, &status, 0));
@@ -279,6 +308,15 @@ static _Noreturn void give_up(struct launch *launch)
     if (monitor->child > 0) {
         kill(monitor->child, SIGKILL);
         RETRY(waitpid(monitor->child, NULL, 0));
+    }
+    if (launch->helper) {
+        kill(launch->helper, SIGKILL);
+        RETRY(waitpid(launch->helper, NULL, 0));
+    }
+    if (launch->runtime_delete.size) {
+        char *words[MAX_RUNTIME_WORDS + 1];
+        field_strings(&launch->runtime_delete, words);
+        monitor_delete_foreign(words);
     }
     monitor_abandon(monitor);
     if (report_failure(STATUS_FD, &launch->failure) < 0 && launch->on_exit.size) {
@@ -312,9 +350,13 @@ static _Noreturn void launch_container(int passed)
         give_up(&launch);
     close(PLAN_FD);
     note_plan(&launch);
+    /* What another runtime makes is an orphan when that has done its work: ours. */
+    if (launch.runtime_delete.size)
+        prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     if (start_child(&launch) < 0 || prepare_monitor(&launch) < 0 || await_exec(&launch, &ticks) < 0)
         give_up(&launch);
     close(launch.channel);
+    prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
     report_started(STATUS_FD, monitor.child, ticks);
     close(STATUS_FD);
     state_reserve_exit(monitor.options.exit_file);

@@ -15,6 +15,7 @@ struct options {
     const char *remove[MAX_REMOVE];
     int remove_count;
     char **on_exit; /* NULL: nothing to run */
+    char **runtime_delete; /* NULL: the container is our own */
     bool tty;
     bool open_stdin;
     bool shared_pids; /* members of the cgroup may outlive the first process */
@@ -66,6 +67,9 @@ _Noreturn void monitor_run_on_exit(char **arguments);
 
 /* Read what a client sent. False when it is gone. */
 bool monitor_serve_client(struct monitor *monitor, struct client *client);
+
+/* Have another runtime forget its container, and kill what is left of it. */
+void monitor_delete_foreign(char **arguments);
 
 /* Undo what a launch that failed has made. */
 void monitor_abandon(struct monitor *monitor);

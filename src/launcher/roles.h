@@ -16,6 +16,7 @@ int role_exec(bool detach, int passed);
 /* Wait for what the child says before its program runs. */
 struct handshake {
     bool ready; /* it did everything but exec */
+    pid_t container; /* the process to watch, where it is not the child itself */
     int console; /* the terminal's master, or -1 */
 };
 

@@ -62,6 +62,7 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_CREDS] = IN_BOTH | ONCE,
     [OP_CAPS] = IN_BOTH | ONCE,
     [OP_INIT] = IN_LAUNCH | ONCE,
+    [OP_RUNTIME] = SETUP | ONCE,
     [OP_PASS_FDS] = IN_BOTH | ONCE,
     [OP_EXEC] = IN_BOTH | ONCE,
 };
@@ -103,6 +104,11 @@ static const char *check_values(const struct op *op)
         return f[0].number > 23 ? "bad facility" : NULL;
     case OP_STDIO:
         return f[0].number & ~(uint64_t)(STDIO_TTY | STDIO_OPEN_STDIN | STDIO_PASSED) ? "unknown flags" : NULL;
+    case OP_RUNTIME:
+        for (int i = 0; i < 3; i++)
+            if (f[i].size == 0 || f[i].size > MAX_RUNTIME_WORDS)
+                return "bad argument list";
+        return f[5].size > MAX_TASKS_FILES ? "too many" : NULL;
     case OP_PASS_FDS:
         return f[0].number > MAX_PASSED || f[1].number > 1 ? "bad value" : NULL;
     case OP_TTY_SIZE:
@@ -176,6 +182,8 @@ const char *rules_check(struct rules *rules, const struct op *op)
         return "given twice";
     if (seen[OP_EXEC])
         return "after EXEC";
+    if (seen[OP_RUNTIME])
+        return "after RUNTIME";
     if (seen[OP_PASS_FDS] && op->code != OP_EXEC)
         return "after PASS_FDS";
     if ((rule & IN_ROOT) && !seen[OP_ROOT])
@@ -187,7 +195,7 @@ const char *rules_check(struct rules *rules, const struct op *op)
     if (op->code == OP_CAPS && !seen[OP_CREDS])
         return "before CREDS";
     /* Without a mount namespace of its own, the child would rearrange the host. */
-    if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT) &&
+    if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT || op->code == OP_RUNTIME) &&
         !(rules->namespaces & CLONE_NEWNS))
         return "without a new mount namespace";
     if ((op->code == OP_HOSTNAME || op->code == OP_DOMAINNAME) && !(rules->namespaces & CLONE_NEWUTS))
@@ -205,7 +213,7 @@ const char *rules_check(struct rules *rules, const struct op *op)
 const char *rules_finish(const struct rules *rules)
 {
     const uint32_t *seen = rules->seen;
-    if (!seen[OP_EXEC])
+    if (!seen[OP_EXEC] && !seen[OP_RUNTIME])
         return "no EXEC";
     if (rules->role == ROLE_EXEC)
         return seen[OP_ENTER] ? NULL : "no ENTER";
@@ -217,6 +225,8 @@ const char *rules_finish(const struct rules *rules)
         return "ROOT without PIVOT";
     if (seen[OP_LOG_JSON] && !seen[OP_LOG])
         return "LOG_JSON without LOG";
+    if (seen[OP_RUNTIME])
+        return seen[OP_ROOT] || seen[OP_CONSOLE] ? "RUNTIME with ROOT or CONSOLE" : NULL;
     if (rules->tty != (seen[OP_CONSOLE] != 0))
         return "a terminal needs both STDIO_TTY and CONSOLE";
     return NULL;

@@ -41,6 +41,7 @@ class Engine(ContainerFiles, Volumes):
     `root` holds everything that survives a reboot (default: $TIFFIN_ROOT, else /var/lib/tiffin), `run_root` the rest
     (default: /run/tiffin, or `run` in a root of one's own). `storage` names the driver for new containers
     ("composefs", "overlay"; default: the best that works here). `cgroup_parent` is the cgroup above the containers'.
+    `runtime` runs new containers: "native" (default: $TIFFIN_RUNTIME, else this), "crun", "runc", or a path.
     `debug` receives specs, plans and timings as text, `warn` what could not be given (default: Python's warnings).
     """
 
@@ -53,8 +54,9 @@ class Engine(ContainerFiles, Volumes):
         cgroup_parent: str = "tiffin",
         debug: Callable[[str], None] | None = None,
         warn: Callable[[str], None] = _warn,
+        runtime: str | None = None,
     ) -> None:
-        self._parts = Parts(root, run_root, storage, cgroup_parent, debug, warn)
+        self._parts = Parts(root, run_root, storage, cgroup_parent, debug, warn, runtime)
 
     def __enter__(self) -> Self:
         return self

@@ -33,12 +33,14 @@ class Parts:
         cgroup_parent: str,
         debug: Callable[[str], None] | None,
         warn: Callable[[str], None],
+        runtime: str | None = None,
     ) -> None:
         self.paths = paths_for(root, run_root)
         self.database = Database(self.paths.database)
         self.cgroup_parent = cgroup_parent
         self.debug = debug
         self.warn = warn
+        self.runtime = runtime or os.environ.get("TIFFIN_RUNTIME", "")
         self._storage = storage
         self._lock = threading.RLock()  # guards what follows
         self._drivers: dict[str, RootfsDriver] = {}

@@ -19,25 +19,30 @@ from tiffin.model.container import ContainerConfig
 if TYPE_CHECKING:
     from integration.conftest import Runner
 
-# A pipeline, since a substitution would have the shell itself hold a pipe.
-OPEN = "ls /proc/$$/fd | xargs"
+# After a moment, in which the shell lets go of the pipe.
+OPEN = "(sleep 0.2; ls /proc/$$/fd) | xargs"
+
+
+PLACE = """
+import fcntl, os, sys
+fds = eval(sys.argv[1])
+copies = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in fds]
+for number, fd in enumerate(copies):
+    os.dup2(fd, 3 + number)
+os.closerange(3 + len(fds), 200)
+if "LISTEN_FDS" in os.environ:
+    os.environ["LISTEN_PID"] = str(os.getpid())
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 def with_fds(
     tiffin: Runner, fds: Sequence[int], *arguments: str, env: dict[str, str] | None = None
 ) -> tuple[int, str, str]:
     """Run the command line with copies of `fds` at 3 and on, as a shell's redirections or systemd would."""
-    script = f"import os, sys\nfds = {list(fds)!r}\n" + (
-        "copies = [__import__('fcntl').fcntl(fd, 0, 100) for fd in fds]\n"
-        "for number, fd in enumerate(copies): os.dup2(fd, 3 + number)\n"
-        "for fd in copies: os.close(fd)\n"
-        "os.closerange(3 + len(fds), 200)\n"
-        "if 'LISTEN_FDS' in os.environ: os.environ['LISTEN_PID'] = str(os.getpid())\n"
-        "os.execvp(sys.argv[1], sys.argv[1:])\n"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", script, *tiffin.argv(*arguments)], pass_fds=fds, capture_output=True, text=True,
-        env={**os.environ, **(env or {})}, timeout=60, check=False, stdin=subprocess.DEVNULL,
+        [sys.executable, "-c", PLACE, str(list(fds)), *tiffin.argv(*arguments)], pass_fds=fds,
+        capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=60, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 

@@ -69,6 +69,7 @@ def config_from(parsed: Parsed) -> ContainerConfig:
         stop_timeout_s=_stop_timeout(parsed),
         resources=resources(parsed),
         log=_log(parsed),
+        runtime=parsed.text("runtime") or "",
     )
 
 

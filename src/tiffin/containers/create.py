@@ -33,6 +33,10 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
 
         config = mounts.resolve(parts, config, image.config.volumes)
         needed = mounts.wanted(config.mounts)
+    if config.runtime or parts.runtime:
+        from tiffin.containers import foreign
+
+        config = foreign.chosen(parts, config)
     name = names.check_name(config.name) if config.name else None
     container = decide(parts, config, image, name)
     check(parts, container)
@@ -125,6 +129,10 @@ def check(parts: Parts, container: Container) -> None:
             f"a log cannot be kept in {log.max_files} files of {log.max_size_bytes} bytes",
             hint=f"it needs 1 to {MAX_LOG_FILES} files of at least {MIN_LOG_BYTES} bytes",
         )
+    if config.runtime:
+        from tiffin.runtime import foreign
+
+        foreign.check(container)
     parts.cgroups.validate(config.resources)
     # Unknown names fail here rather than at every start.
     driver = parts.driver(container.driver)

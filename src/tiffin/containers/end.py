@@ -143,6 +143,10 @@ def _remove_locked(parts: Parts, container: Container, volumes: bool = False) ->
     if not records.mark_removing(parts.database, container.id, volumes=volumes):
         remove_tree(parts.paths.container(container.id))
         raise NotFoundError(f"no such container: {container.name}")
+    if container.config.runtime:
+        from tiffin.containers import foreign
+
+        foreign.forget(parts, container)
     parts.cgroups.remove(container.id)
     try:
         parts.driver(container.driver).remove(container.id)
@@ -173,6 +177,10 @@ def end_orphan(parts: Parts, container: Container, state: ContainerState) -> Non
     with ContainerLock(parts.paths, container.id):
         now = status.read_state(parts.paths, container.id)
         if now.status == "exited" and now.error:
+            if container.config.runtime:
+                from tiffin.containers import foreign
+
+                foreign.forget(parts, container)
             parts.cgroups.remove(container.id)
 
 

@@ -134,7 +134,7 @@ def _host_config(container: Container) -> dict[str, Any]:
         "UTSMode": "" if config.uts == "private" else config.uts,
         "UsernsMode": "",
         "ShmSize": config.shm_size_bytes,
-        "Runtime": "native",
+        "Runtime": config.runtime or "native",
         "Init": config.init,
         "Memory": resources.memory_bytes or 0,
         # As Docker: a memory limit alone allows as much swap again.

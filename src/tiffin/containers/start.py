@@ -7,7 +7,7 @@ import sys
 
 from tiffin.containers import files
 from tiffin.containers.confine import confinement, spared
-from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, os_error
+from tiffin.errors import ConflictError, HostError, NotFoundError, NotSupportedError, TiffinError, os_error
 from tiffin.model.container import Container, Device
 from tiffin.runtime import native, spec, users
 from tiffin.runtime.compile import DEFAULT_DEVICES, Monitor, compile_launch
@@ -76,6 +76,10 @@ def launch(
         from tiffin.containers import passing
 
         given = passing.passed(pass_fds)
+        if container.config.runtime:
+            raise NotSupportedError(
+                f"descriptors cannot be passed to a program under --runtime {container.config.runtime} so far"
+            )
     # The caller's own standard streams, where the log is whatever these are.
     stdio = (0, 1, 2) if container.config.log.driver == "passthrough" else ()
     status.write_starting(parts.paths, container.id)
@@ -150,24 +154,25 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
         from tiffin.containers import log_drivers
 
         log_path, log_operations = log_drivers.operations(paths, container)
-    plan = compile_launch(
-        built,
-        monitor=Monitor(
-            run_dir=run_dir,
-            exit_file=f"{directory}/exit",
-            log_path=log_path,
-            log_max_bytes=log.max_size_bytes,
-            log_files=log.max_files,
-            log_operations=log_operations,
-            open_stdin=config.interactive,
-            tty_size=tty_size,
-            passed_stdio=log.driver == "passthrough",
-            on_exit=cleanup_argv(parts, container.id) if config.auto_remove else (),
-        ),
-        rootfs_steps=driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove),
-        cgroup=cgroup,
-        confinement=confined,
+    monitor = Monitor(
+        run_dir=run_dir,
+        exit_file=f"{directory}/exit",
+        log_path=log_path,
+        log_max_bytes=log.max_size_bytes,
+        log_files=log.max_files,
+        log_operations=log_operations,
+        open_stdin=config.interactive,
+        tty_size=tty_size,
+        passed_stdio=log.driver == "passthrough",
+        on_exit=cleanup_argv(parts, container.id) if config.auto_remove else (),
     )
+    steps = driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove)
+    if config.runtime:
+        from tiffin.containers import foreign
+
+        plan = foreign.plan(parts, container, built, monitor, steps, cgroup, rules, security)
+    else:
+        plan = compile_launch(built, monitor=monitor, rootfs_steps=steps, cgroup=cgroup, confinement=confined)
     if parts.debug:
         import json
 

@@ -137,7 +137,7 @@ def compile_launch(
     plan = Plan()
     linux = spec["linux"]
     kinds = [entry["type"] for entry in linux["namespaces"]]
-    _monitor(plan, monitor, spec["process"]["terminal"], cgroup)
+    add_monitor(plan, monitor, spec["process"]["terminal"], cgroup)
     flags = 0
     for kind in kinds:
         flags |= CLONE_FLAGS[kind]
@@ -185,7 +185,8 @@ def compile_exec(
     return plan
 
 
-def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -> None:
+def add_monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -> None:
+    """What the monitor is told, whoever makes the container."""
     plan.add("RUN_DIR", monitor.run_dir, doing=f"use the run directory {monitor.run_dir}")
     plan.add("EXIT_FILE", monitor.exit_file)
     if monitor.log_path:

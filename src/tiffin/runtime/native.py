@@ -177,6 +177,10 @@ def failure(index: int, number: int, text: str, plan: Plan) -> LaunchError | Hos
         if number in NOT_EXECUTABLE:
             said = {errno.ENOEXEC: "exec format error"}.get(number, reason.lower())
             return CommandNotExecutable(f'exec: "{program}": {said}')
+    if name == "RUNTIME":
+        from tiffin.runtime import foreign
+
+        return foreign.failure(text, fields, reason)
     if name == "LOG_SINK":
         return LaunchError(f"failed to initialize logging driver: {doing}: {reason.lower()}")
     return LaunchError(f"cannot {doing or f'{name} ({text})'}: {reason}", hint=_hint(name, number))

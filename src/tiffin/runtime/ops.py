@@ -41,6 +41,10 @@ OPS: dict[str, tuple[int, str]] = {
     "LOG_SINK": (101, "uubuubb"),  # SINK_* kind, SOCK_* type, sockaddr, 1 = wait for it, SO_SNDBUF or 0, head, tail
     "LOG_SYSLOG": (102, "uu"),  # facility, seconds east of UTC
     "PASS_FDS": (103, "uu"),  # how many passed descriptors become 3 and on, 1 = fill in LISTEN_PID of the environment
+    # Instead of EXEC: have another OCI runtime make the container. Its argvs for create, start and delete, the file
+    # that gets the container's pid, the socket that gets its terminal's master ("" without one), and cgroup files into
+    # which `create` writes "0" before it runs.
+    "RUNTIME": (105, "lllssl"),
     # Entering a running container (role exec).
     "ENTER": (16, "uuu"),  # pid, its start time in clock ticks, CLONE_NEW* flags for setns(pidfd)
     # The child, still on the host's mount tree.
