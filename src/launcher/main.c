@@ -15,7 +15,7 @@
 #define TIFFIN_VERSION "unknown"
 #endif
 
-static const char usage[] = "usage: tiffin-launch launch [fds] | exec [-d] [fds] | --version\n"
+static const char usage[] = "usage: tiffin-launch launch [fds] | exec [-d] [fds] | hold | --version\n"
                             "A plan is read from descriptor 3, the outcome written to descriptor 4.\n";
 
 /* Whatever the caller left open beyond the descriptors that a role knows must not reach a container. */
@@ -50,6 +50,10 @@ int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "--version") == 0)
         return write_all(1, "tiffin-launch " TIFFIN_VERSION "\n", sizeof "tiffin-launch " TIFFIN_VERSION) < 0;
+    if (argc == 2 && strcmp(argv[1], "hold") == 0) {
+        close_from(STATUS_FD);
+        return role_hold();
+    }
     bool launch = argc >= 2 && strcmp(argv[1], "launch") == 0;
     bool exec = argc >= 2 && strcmp(argv[1], "exec") == 0;
     bool detach = exec && argc >= 3 && strcmp(argv[2], "-d") == 0;

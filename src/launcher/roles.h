@@ -13,6 +13,9 @@ int role_launch(int passed);
 /* Start a process in a running container and wait for it; with `detach`, do not wait. */
 int role_exec(bool detach, int passed);
 
+/* Hold the terminal whose master is PLAN_FD until its other side is closed. */
+int role_hold(void);
+
 /* Wait for what the child says before its program runs. */
 struct handshake {
     bool ready; /* it did everything but exec */

@@ -42,7 +42,8 @@ def with_fds(
     """Run the command line with copies of `fds` at 3 and on, as a shell's redirections or systemd would."""
     done = subprocess.run(
         [sys.executable, "-c", PLACE, str(list(fds)), *tiffin.argv(*arguments)], pass_fds=fds,
-        capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=60, check=False, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=60, check=False,
+        stdin=subprocess.DEVNULL,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 

@@ -111,6 +111,9 @@ def minimal(*extra: tuple[object, ...]) -> Plan:
     return plan
 
 
+RUNTIME = ("RUNTIME", ["/crun", "create"], ["/crun", "start"], ["/crun", "delete"], "/pid", "", ["/tasks"])
+
+
 def without(plan: Plan, name: str) -> Plan:
     plan.ops = [op for op in plan.ops if op[0] != name]
     return plan
@@ -118,7 +121,8 @@ def without(plan: Plan, name: str) -> Plan:
 
 def test_accepts_every_operation(check: Check) -> None:
     plan = launch_plan()
-    assert {name for name, _, _ in plan} == set(OPS) - {"ENTER"}
+    assert {name for name, _, _ in plan} == set(OPS) - {"ENTER", "RUNTIME"}
+    assert check(without(minimal(("CLONE", 0x20000), ("MOUNT", "a", "/b", "c", 0, ""), RUNTIME), "EXEC")) == ["ok"]
     assert check(plan, minimal()) == ["ok", "ok"]
     assert check(exec_plan(("RLIMIT", 7, 1, 1, 0)), role="exec") == ["ok"]
 
@@ -218,6 +222,9 @@ MANY = [("CGROUP_TASKS", "/t")] * 33
         (minimal(("LOG_SINK", 1, 2, b"\1", 1, 0, b"", b"")), "plan: operation 2 LOG_SINK: bad address"),
         (minimal(("LOG_SINK", 1, 2, bytes(129), 1, 0, b"", b"")), "plan: operation 2 LOG_SINK: bad address"),
         (minimal(("LOG_SYSLOG", 24, 0)), "plan: operation 2 LOG_SYSLOG: bad facility"),
+        (minimal(RUNTIME), "plan: operation 2 RUNTIME: without a new mount namespace"),
+        (minimal(("CLONE", 0x20000), RUNTIME), "plan: operation 4 EXEC: after RUNTIME"),
+        (minimal(("CLONE", 0x20000), (*RUNTIME[:2], [], *RUNTIME[3:])), "plan: operation 3 RUNTIME: bad argument list"),
         (minimal(("PASS_FDS", 1001, 0)), "plan: operation 2 PASS_FDS: bad value"),
         (minimal(("PASS_FDS", 1, 0), ("UMASK", 0)), "plan: operation 3 UMASK: after PASS_FDS"),
         (minimal(("CLONE", 0x100)), "plan: operation 2 CLONE: unknown flags"),

@@ -63,6 +63,8 @@ def _with_terminal(
             forward=session.signal,
             name=container,
         )
+        if outcome.detached and outcome.exit_code is None:
+            session.detach()
         if outcome.detached:
             return outcome.exit_code or 0
         if outcome.reader_gone:
@@ -88,7 +90,7 @@ EXEC = Verb(
     container_codes=True,
     description=(
         "The exit code is the command's own; 126 means that it cannot be executed, 127 that it was not found. "
-        "Detaching from a terminal hangs up on the command: use --detach for one that is to run on."
+        "Detaching from a terminal leaves the command running, without anybody to see it any more."
     ),
     examples=(
         ("tiffin exec -it web sh", "a shell in a running container"),

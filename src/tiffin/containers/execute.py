@@ -72,6 +72,15 @@ class ExecSession:
         if self.master >= 0:
             termios.tcsetwinsize(self.master, (rows, columns))
 
+    def detach(self) -> None:
+        """Leave a process that has a terminal running: what it still writes is thrown away, and nothing hangs up."""
+        if self.master >= 0:
+            native.hold_terminal(self.master)
+        if self._launcher_pid:
+            # It would pass on the hangup of our terminal, and has nobody to tell the exit code.
+            os.kill(self._launcher_pid, signals.SIGKILL)
+            self._reap()
+
     def _reap(self) -> None:
         if self._launcher_pid:
             os.waitpid(self._launcher_pid, 0)

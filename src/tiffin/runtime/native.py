@@ -74,7 +74,7 @@ def plan_file(descriptors: Descriptors, plan: Plan) -> int:
     return fd
 
 
-def spawn(role: list[str], actions: list[tuple[int, int]]) -> int:
+def spawn(role: list[str], actions: list[tuple[int, int]], *, setsid: bool = False) -> int:
     """Start the launcher with the given descriptors (from, to); every other one is closed by close-on-exec."""
     path = launcher_path()
     given = {target for _, target in actions}
@@ -91,12 +91,22 @@ def spawn(role: list[str], actions: list[tuple[int, int]]) -> int:
             ],
             setsigdef=RESET_SIGNALS,
             setsigmask=(),
+            setsid=setsid,
         )
     except OSError as error:
         raise HostError(
             f"cannot run the launcher {path!r}: {error.strerror}",
             hint="install Tiffin again, with a C compiler at hand",
         ) from error
+
+
+def hold_terminal(master: int) -> None:
+    """Leave a small process behind that keeps a terminal open until no process inside has it open any more."""
+    with Descriptors() as descriptors:
+        null = descriptors.own(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+        copy = descriptors.own(os.dup(master))
+        # In a session of its own from the beginning, or the end of this one's terminal might reach it before it is ready.
+        spawn(["hold"], [(copy, PLAN_FD), (null, 0), (null, 1), (null, 2)], setsid=True)
 
 
 def launch(plan: Plan, *, attach: bool, passed: Sequence[int] = ()) -> Attachment | None:
