@@ -105,7 +105,7 @@ def hold_terminal(master: int) -> None:
     with Descriptors() as descriptors:
         null = descriptors.own(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
         copy = descriptors.own(os.dup(master))
-        # In a session of its own from the beginning, or the end of this one's terminal might reach it before it is ready.
+        # In a session of its own from the beginning: the end of our terminal might reach it before it is ready.
         spawn(["hold"], [(copy, PLAN_FD), (null, 0), (null, 1), (null, 2)], setsid=True)
 
 
