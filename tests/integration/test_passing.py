@@ -72,6 +72,8 @@ def test_exec_and_start(tiffin: Runner, busybox: str, files: list[int]) -> None:
     tiffin.ok("run", "-d", "--name", "web", busybox, "sleep", "100")
     command = ("sh", "-c", "cat <&3; " + OPEN)
     assert with_fds(tiffin, files[:1], "exec", "--preserve-fds", "1", "web", *command) == (0, "file 0\n0 1 2 3\n", "")
+    code, _, err = with_fds(tiffin, files[:1], "start", "--preserve-fds", "1", "web")
+    assert code == 1 and "container 'web' is already running, so descriptors cannot be passed to it" in err
     tiffin.ok("rm", "-f", "web")
     tiffin.ok("create", "--name", "later", busybox, *command)
     result = with_fds(tiffin, files[1:2], "start", "-a", "--preserve-fds", "1", "later")

@@ -48,6 +48,10 @@ def start(
                 raise ConflictError("cannot start a paused container, try unpause instead")
             if attach:
                 raise ConflictError(f"container {container.name!r} is already running", hint="attach to it instead")
+            if pass_fds:
+                raise ConflictError(
+                    f"container {container.name!r} is already running, so descriptors cannot be passed to it"
+                )
             return None
         return launch(parts, container, attach, tty_size, pass_fds)
 
