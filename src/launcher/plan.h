@@ -11,7 +11,8 @@ enum {
     MAX_JOINS = 8,
     MAX_TREES = 256,
     MAX_ON_EXIT = 256,
-    MAX_LAST_EVENTS = 64
+    MAX_LAST_EVENTS = 64,
+    MAX_RUNTIME_WORDS = 32
 };
 
 enum role { ROLE_LAUNCH, ROLE_EXEC, ROLE_WAIT };

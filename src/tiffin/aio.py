@@ -43,8 +43,8 @@ class AsyncEngine:
     async def create(self, config: ContainerConfig) -> Container:
         return await asyncio.to_thread(self.engine.create, config)
 
-    async def start(self, container: str) -> None:
-        await asyncio.to_thread(self.engine.start, container)
+    async def start(self, container: str, *, pass_fds: Sequence[int | tuple[str, int]] = ()) -> None:
+        await asyncio.to_thread(self.engine.start, container, pass_fds=pass_fds)
 
     async def run(
         self,

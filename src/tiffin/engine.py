@@ -48,6 +48,7 @@ class Engine(ContainerFiles, Lifecycle, Pods, Volumes, Observation):
     (default: /run/tiffin, or `run` in a root of one's own). `storage` names the driver for new containers
     ("composefs", "overlay"; default: the best that works here). `cgroup_parent` is the cgroup above the containers'.
     `userns` is the user namespace of new containers that ask for none ("auto"; default: $TIFFIN_USERNS, else "host").
+    `runtime` runs new containers: "native" (default: $TIFFIN_RUNTIME, else this), "crun", "runc", or a path.
     `debug` receives specs, plans and timings as text, `warn` what could not be given (default: Python's warnings).
     """
 
@@ -61,8 +62,9 @@ class Engine(ContainerFiles, Lifecycle, Pods, Volumes, Observation):
         debug: Callable[[str], None] | None = None,
         warn: Callable[[str], None] = _warn,
         userns: str | None = None,
+        runtime: str | None = None,
     ) -> None:
-        self._parts = Parts(root, run_root, storage, cgroup_parent, debug, warn, userns)
+        self._parts = Parts(root, run_root, storage, cgroup_parent, debug, warn, userns, runtime)
 
     def __enter__(self) -> Self:
         return self
@@ -193,17 +195,24 @@ class Engine(ContainerFiles, Lifecycle, Pods, Volumes, Observation):
         return create.create(self._parts, config)
 
     def start(
-        self, container: str, *, attach: bool = False, tty_size: tuple[int, int] | None = None
+        self,
+        container: str,
+        *,
+        attach: bool = False,
+        tty_size: tuple[int, int] | None = None,
+        pass_fds: Sequence[int | tuple[str, int]] = (),
     ) -> Attachment | None:
         """Start a container; one that runs is left alone, unless `attach` is asked (ConflictError).
 
         With `attach` its input and output from the very first byte; whoever asked then removes the container after
         its end if its config says `auto_remove`, and says so by `Attachment.acknowledge()`. `tty_size` is rows and
-        columns. CommandNotFound, CommandNotExecutable, LaunchError, HostError.
+        columns. `pass_fds` are descriptors that the program finds from 3 on; as pairs of a name and a number it is
+        told of them in LISTEN_FDS and so on. CommandNotFound, CommandNotExecutable, LaunchError, HostError.
         """
         from tiffin.containers import start
 
-        return start.start(self._parts, self._get(container), attach=attach, tty_size=tty_size)
+        found = self._get(container)
+        return start.start(self._parts, found, attach=attach, tty_size=tty_size, pass_fds=pass_fds)
 
     def run(
         self,
@@ -293,12 +302,13 @@ class Engine(ContainerFiles, Lifecycle, Pods, Volumes, Observation):
         env: Sequence[str] = (),
         privileged: bool = False,
         detach: bool = False,
+        pass_fds: Sequence[int | tuple[str, int]] = (),
     ) -> ExecSession:
         """Start one more process in a running container.
 
         `stdin`, `stdout`, `stderr` are descriptors that the process gets as they are (None: /dev/null); with `tty`
         the session's `master` is its terminal instead. Empty `user` and `workdir` mean the container's; `groups` are
-        further ones.
+        further ones. `pass_fds` as of `start`.
         ConflictError when the container does not run, CommandNotFound, CommandNotExecutable, LaunchError.
         """
         from tiffin.containers.execute import execute
@@ -306,6 +316,7 @@ class Engine(ContainerFiles, Lifecycle, Pods, Volumes, Observation):
         return execute(
             self._parts, self._get(container), command, stdio=(stdin, stdout, stderr), tty=tty, tty_size=tty_size,
             user=user, groups=groups, workdir=workdir, env=env, privileged=privileged, detach=detach,
+            pass_fds=pass_fds,
         )  # fmt: skip
 
     def exec_run(self, container: str, command: Sequence[str], *, input: bytes | None = None, **options: Any) -> Result:

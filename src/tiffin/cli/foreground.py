@@ -25,7 +25,9 @@ def detach_keys(parsed: Parsed) -> bytes:
     try:
         return parse_detach_keys(text)
     except ValueError as error:
-        raise parsed.invalid("detach-keys", text, str(error)) from None
+        from tiffin.errors import UsageError
+
+        raise UsageError(f"invalid detach keys ({text}) provided", hint=str(error)) from None
 
 
 def check_terminal(tty: bool, stdin: bool) -> None:

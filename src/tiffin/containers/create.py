@@ -70,6 +70,10 @@ def _record(parts: Parts, config: ContainerConfig) -> tuple[Container, list[tupl
 
         config = mounts.resolve(parts, config, image.config.volumes)
         needed = mounts.wanted(config.mounts)
+    if config.runtime or parts.runtime:
+        from tiffin.containers import foreign
+
+        config = foreign.chosen(parts, config)
     name = names.check_name(config.name) if config.name else None
     container = decide(parts, config, image, name)
     if config.userns not in ("", "host"):
@@ -163,11 +167,19 @@ def check(parts: Parts, container: Container) -> None:
         if limit.name not in RLIMITS:
             raise UsageError(f"invalid ulimit type: {limit.name}", hint="known are " + ", ".join(RLIMITS))
     log = config.log
+    if log.driver != "cri" or log.options:
+        from tiffin.containers import log_drivers
+
+        log_drivers.check(container)
     if log.driver != "none" and (log.max_size_bytes < MIN_LOG_BYTES or not 1 <= log.max_files <= MAX_LOG_FILES):
         raise UsageError(
             f"a log cannot be kept in {log.max_files} files of {log.max_size_bytes} bytes",
             hint=f"it needs 1 to {MAX_LOG_FILES} files of at least {MIN_LOG_BYTES} bytes",
         )
+    if config.runtime:
+        from tiffin.runtime import foreign
+
+        foreign.check(container)
     parts.cgroups.validate(config.resources)
     # Unknown names fail here rather than at every start.
     driver = parts.driver(container.driver)

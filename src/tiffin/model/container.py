@@ -63,7 +63,7 @@ class Ulimit(Record):
 
 
 class LogConfig(Record):
-    """How output is kept: `driver` "cri" (text in the Kubernetes CRI format) or "none"."""
+    """How output is kept: `driver` is one of `containers.log_drivers.DRIVERS`, `options` are Docker's but for sizes."""
 
     driver: str = "cri"
     max_size_bytes: int = 10_000_000
