@@ -195,6 +195,15 @@ def test_several_at_once_go_on_after_a_failure(tiffin: Runner, busybox: str) -> 
     assert result == (1, "aa\nbb\n", "tiffin: no such container: nosuch\n`tiffin ps -a` lists what is here\n")
 
 
+def test_what_is_gone_need_not_be_removed_by_force(tiffin: Runner, busybox: str) -> None:
+    assert busybox
+    gone = tiffin("rm", "-f", "nosuch")
+    assert gone == (0, "", "tiffin: no such container: nosuch\n`tiffin ps -a` lists what is here\n")
+    result = tiffin("rmi", "-f", "nosuch")
+    assert (result.code, result.out) == (0, "")
+    assert result.err.startswith("tiffin: no such image: nosuch\n")
+
+
 def test_attach_watches_without_taking_over(tiffin: Runner, busybox: str) -> None:
     script = "trap 'exit 4' TERM; while true; do echo tick; sleep 0.1; done"
     tiffin.ok("run", "-d", "--name", "c1", busybox, "sh", "-c", script)

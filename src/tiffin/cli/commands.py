@@ -125,6 +125,7 @@ ABSENT = {
     "plugin": "Tiffin has no plugins",
     "pod": "Tiffin has no pods so far",
     "stats": "Tiffin shows no usage figures so far",
+    "volume update": "Tiffin runs on one host and has no cluster volumes",
 }
 
 
