@@ -241,3 +241,11 @@ def test_sizes(tiffin: Runner, busybox: str) -> None:
     tiffin.ok("create", "--name", "c1", busybox, "true")
     written, all_of_it = tiffin.ok("inspect", "-s", "-f", "{{.SizeRw}} {{.SizeRootFs}}", "c1").split()
     assert int(all_of_it) - int(written) == int(tiffin.ok("inspect", "-f", "{{.Size}}", busybox)) > 0
+
+
+def test_exec_makes_no_working_directory(tiffin: Runner, busybox: str) -> None:
+    tiffin.ok("run", "-d", "--name", "c1", busybox, "sleep", "60")
+    result = tiffin("exec", "-w", "/not/there", "c1", "pwd")
+    assert (result.code, result.out) == (125, "")
+    assert result.err == "tiffin: cannot change to the working directory /not/there: No such file or directory\n"
+    assert tiffin("exec", "c1", "ls", "/not").code == 1
