@@ -239,7 +239,7 @@ DIFFERENCES: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
             "E logs -n 1 box",
             "E logs --since nonsense box",
             "E logs --details box | wc -l",
-            "E logs box",
+            "E logs --follow=false box",
         ),
         "lifecycle: update and rename": ("E rename box 'not fine'",),
         "lifecycle: wait and rm": ("E run -d --name box busybox sleep 60 > /dev/null",),

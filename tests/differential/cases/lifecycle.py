@@ -133,7 +133,7 @@ SCENARIOS = {
         "E logs box | od -c",
         "E rm box",
         "E run --name box --log-driver none busybox echo x > /dev/null",
-        "E logs box",
+        "E logs --follow=false box",
     ],
     "wait and rm": [
         "E run -d --name box busybox sh -c 'exit 3' > /dev/null; E wait box",
