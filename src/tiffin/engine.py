@@ -151,14 +151,16 @@ class Engine(ContainerFiles, Lifecycle, Pods, Volumes, Observation):
         *,
         format: str = "docker-archive",
         compression: str = "none",
+        progress: Callable[[int], None] | None = None,
     ) -> None:
         """Write images to a file, a stream, or (oci-dir) a directory.
 
-        `format` is docker-archive, oci-archive or oci-dir; `compression` of layers none, gzip or zstd. NotFoundError.
+        `format` is docker-archive, oci-archive or oci-dir; `compression` of layers none, gzip or zstd;
+        `progress` gets the number of bytes written so far to a file or stream. NotFoundError.
         """
         from tiffin.images.save import save
 
-        save(self._parts.images, references, destination, format=format, compression=compression)
+        save(self._parts.images, references, destination, format=format, compression=compression, progress=progress)
 
     def bootstrap(
         self,

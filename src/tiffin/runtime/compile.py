@@ -179,7 +179,7 @@ def compile_launch(
         plan.add("HOSTNAME", spec["hostname"], doing=f"set the hostname {spec['hostname']!r}")
         if spec.get("domainname"):
             plan.add("DOMAINNAME", spec["domainname"], doing="set the domain name")
-    _process(plan, spec["process"], confinement)
+    _process(plan, spec["process"], confinement, make_workdir=True)
     return plan
 
 
@@ -203,7 +203,7 @@ def compile_exec(
         plan.add("CGROUP_TASKS", path, doing=f"join the cgroup {path}")
     if process["terminal"]:
         plan.add("CONSOLE", doing="allocate a terminal")
-    _process(plan, process, confinement)
+    _process(plan, process, confinement, make_workdir=False)
     return plan
 
 
@@ -355,13 +355,13 @@ def add_oom_score(plan: Plan, process: dict[str, Any]) -> None:
         plan.add("OOM_SCORE_ADJ", process["oomScoreAdj"] + 1000, doing="set the OOM score")
 
 
-def _process(plan: Plan, process: dict[str, Any], confinement: Confinement) -> None:
+def _process(plan: Plan, process: dict[str, Any], confinement: Confinement, *, make_workdir: bool) -> None:
     add_limits(plan, process, 0)
     if not any(name == "OOM_SCORE_ADJ" for name, _, _ in plan):
         add_oom_score(plan, process)
     plan.add("UMASK", 0o022)
-    # Still as root: a missing working directory is made, as Docker does.
-    plan.add("CHDIR", process["cwd"], 1, doing=f"change to the working directory {process['cwd']}")
+    # Still as root: a container's missing working directory is made, as Docker does, but not that of an exec.
+    plan.add("CHDIR", process["cwd"], int(make_workdir), doing=f"change to the working directory {process['cwd']}")
     labels = confinement.labels
     if labels.exec_label:
         plan.add("LSM_EXEC", labels.exec_attribute, labels.exec_label, doing=f"set the label {labels.exec_label!r}")

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from tiffin.model.container import ContainerConfig
     from tiffin.runtime.security.devices import DeviceNode
     from tiffin.runtime.security.options import SecurityOptions
 
@@ -116,7 +117,7 @@ def build_spec(
                 for node in nodes
             ],
             "cgroupsPath": f"/tiffin/{container.id}",
-            "sysctl": dict(config.sysctls),
+            "sysctl": {**_network_sysctls(config), **dict(config.sysctls)},
             "rootfsPropagation": "rslave",
             "maskedPaths": list(masks.masked_paths(security, config.privileged)),
             # With several hierarchies their mount points lie on a tmpfs, which is nobody's to write to either.
@@ -274,3 +275,13 @@ def user_mount(mount: Mount, volumes: str = "") -> dict[str, Any]:
 
 def _mount(destination: str, kind: str, source: str, options: list[str]) -> dict[str, Any]:
     return {"destination": destination, "type": kind, "source": source, "options": options}
+
+
+def _network_sysctls(config: ContainerConfig) -> dict[str, str]:
+    """As in Docker every user inside may ping and listen on low ports: the network is the container's own.
+
+    Not the host's, nor where a user namespace has not all the groups.
+    """
+    if config.network != "none" or config.userns not in ("", "host"):
+        return {}
+    return {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
