@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
 import time
-from _thread import _local, allocate_lock, get_ident
+from _thread import _local, allocate_lock
+from _weakref import ref
 
 from tiffin.errors import StoreError, UsageError, os_error
 from tiffin.failpoints import failpoint
@@ -52,6 +52,12 @@ def check_owner(root: str) -> None:
         )
 
 
+class _OfThread:
+    """Kept by nothing but the variables of a thread, so it goes when the thread does."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Database:
     """A connection per thread to `path`, made when first used.
 
@@ -62,7 +68,7 @@ class Database:
     def __init__(self, path: str) -> None:
         self.path = path
         self._local = _local()
-        self._all: list[tuple[int, sqlite3.Connection]] = []
+        self._all: list[tuple[ref[_OfThread], sqlite3.Connection]] = []
         self._lock = allocate_lock()  # guards _all and _closed
         self._closed = False
 
@@ -73,22 +79,20 @@ class Database:
                 raise UsageError("this engine is closed")
             connection = self._open()
             self._local.connection = connection
+            self._local.thread = _OfThread()
             with self._lock:
                 self._close_unused()
-                self._all.append((get_ident(), connection))
+                self._all.append((ref(self._local.thread), connection))
         return connection
 
     def _close_unused(self) -> None:
         """Close the connections of threads that have ended, each of which holds descriptors."""
-        # Every thread that Python knows, also those that `threading` did not start.
-        alive = sys._current_frames()
         living = []
-        for ident, connection in self._all:
-            # This thread has none yet, so what bears its number was that of one that has ended.
-            if ident in alive and ident != get_ident():
-                living.append((ident, connection))
-            else:
+        for thread, connection in self._all:
+            if thread() is None:
                 connection.close()
+            else:
+                living.append((thread, connection))
         self._all = living
 
     def _open(self) -> sqlite3.Connection:
