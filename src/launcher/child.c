@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 
 #include "kernel.h"
+#include "wire.h"
 
 typedef int operation(struct child *child, const struct op *op);
 
@@ -42,6 +43,20 @@ static operation *const operations[MAX_OP_CODE + 1] = {
     [OP_CAPS] = op_caps,
     [OP_INIT] = op_init,
     [OP_EXEC] = op_exec,
+    [OP_WAIT_START] = op_wait_start,
+    [OP_HOOKS] = op_hooks,
+    [OP_HOOK] = op_hook,
+    [OP_FIND_EXEC] = op_find_exec,
+    [OP_ID_MAPS] = op_id_maps,
+    [OP_PASS_FDS] = op_pass_fds,
+    [OP_PERSONALITY] = op_personality,
+    [OP_SCHEDULER] = op_scheduler,
+    [OP_IO_PRIORITY] = op_io_priority,
+    [OP_CPU_AFFINITY] = op_cpu_affinity,
+    [OP_ROOT_PROPAGATION] = op_root_propagation,
+    [OP_ROOT_AS_IS] = op_root_as_is,
+    [OP_CHROOT] = op_chroot,
+    [OP_TMPFS_COPY_IN] = op_tmpfs_copy_in,
 };
 
 /* What the parent ignores or blocks, and what the engine did, is not the container's. */
@@ -90,6 +105,10 @@ _Noreturn void child_main(struct child *child)
         if (operations[op.code])
             result = operations[op.code](child, &op);
     }
+    if (child->released) {
+        report_failure(child->channel, child->failure);
+        _exit(125);
+    }
     struct message message = {.kind = MESSAGE_ERROR, .failure = *child->failure};
     if (write(child->channel, &message, sizeof message) < 0)
         _exit(126);
@@ -98,7 +117,12 @@ _Noreturn void child_main(struct child *child)
 
 int child_handshake(struct child *child)
 {
-    struct message message = {.kind = MESSAGE_READY};
+    return child_ask(child, MESSAGE_READY);
+}
+
+int child_ask(struct child *child, enum message_kind kind)
+{
+    struct message message = {.kind = kind};
     char go;
     CHECK(child->failure, RETRY(write(child->channel, &message, sizeof message)), "write", "the parent");
     /* An end here means that the parent is gone, in the moment before it could take us along. */

@@ -46,6 +46,15 @@ static void exec_in_path(const char *name, char *const *arguments, char *const *
     errno = refused ? EACCES : ENOENT;
 }
 
+static bool executable(const char *file)
+{
+    struct stat stat_;
+    if (stat(file, &stat_) < 0)
+        return false;
+    errno = EACCES;
+    return S_ISREG(stat_.st_mode) && access(file, X_OK) == 0;
+}
+
 /* Nothing but 0-2 may reach the program. All our descriptors are close-on-exec; this covers any that are not ours. */
 static void close_on_exec_above_stdio(void)
 {
@@ -55,7 +64,65 @@ static void close_on_exec_above_stdio(void)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
-static char **string_array(struct child *child, const struct field *list)
+/* Put the descriptors that the program is given where it looks for them: 3 and up. Upwards one by one, since what is
+   overwritten has been moved already; our own channel gets out of the way first. */
+static int pass_fds(struct child *child)
+{
+    int channel = fcntl(child->channel, F_DUPFD_CLOEXEC, (int)(PASSED_FDS_BASE + child->passed_fds));
+    CHECK(child->failure, channel, "fcntl", NULL);
+    child->channel = channel;
+    for (unsigned i = 0; i < child->passed_fds; i++)
+        CHECK(child->failure, dup2((int)(PASSED_FDS_BASE + i), (int)(3 + i)), "pass", "a descriptor");
+    return 0;
+}
+
+int op_pass_fds(struct child *child, const struct op *op)
+{
+    child->passed_fds = (unsigned)op->field[0].number;
+    return 0;
+}
+
+/* The name's directory of PATH is looked for as exec will do it, without running anything. */
+static int find_in_path(const char *name, char *const *environment)
+{
+    bool refused = false;
+    const char *path = find_path(environment);
+    for (;;) {
+        size_t size = strcspn(path, ":");
+        char file[PATH_MAX];
+        struct text text = text_in(file, sizeof file);
+        for (size_t i = 0; i < size; i++)
+            text_char(&text, path[i]);
+        if (size)
+            text_char(&text, '/');
+        text_str(&text, name);
+        if (text.at < text.end) {
+            if (executable(file))
+                return 0;
+            refused = refused || errno == EACCES;
+        }
+        if (!path[size])
+            break;
+        path += size + 1;
+    }
+    errno = refused ? EACCES : ENOENT;
+    return -1;
+}
+
+int op_find_exec(struct child *child, const struct op *op)
+{
+    const char *name = op->field[0].bytes;
+    char **environment = string_array(child, &op->field[1]);
+    if (!environment)
+        return -1;
+    if (*name == 0)
+        errno = ENOENT;
+    if (*name && (strchr(name, '/') ? executable(name) : find_in_path(name, environment) == 0))
+        return 0;
+    return failed(child->failure, "exec", name);
+}
+
+char **string_array(struct child *child, const struct field *list)
 {
     size_t size = ((size_t)list->size + 1) * sizeof(char *);
     char **array = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -80,7 +147,9 @@ int op_exec(struct child *child, const struct op *op)
     if (child->role == ROLE_EXEC && own_null_device(child) < 0)
         return -1;
     close_on_exec_above_stdio();
-    if (child_handshake(child) < 0)
+    if (child->passed_fds && pass_fds(child) < 0)
+        return -1;
+    if (!child->released && child_handshake(child) < 0)
         return -1;
     if (strchr(name, '/'))
         execve(name, arguments, environment);

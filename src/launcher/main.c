@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 
+#include "child.h"
 #include "guard.h"
 #include "kernel.h"
 #include "roles.h"
@@ -14,7 +15,7 @@
 #define TIFFIN_VERSION "unknown"
 #endif
 
-static const char usage[] = "usage: tiffin-launch launch | exec [-d] | --version\n"
+static const char usage[] = "usage: tiffin-launch launch | exec [-d] [FDS] | create [FDS] | --version\n"
                             "A plan is read from descriptor 3, the outcome written to descriptor 4.\n";
 
 /* Whatever the caller left open beyond the descriptors that a role knows must not reach a container. */
@@ -41,9 +42,12 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "--version") == 0)
         return write_all(1, "tiffin-launch " TIFFIN_VERSION "\n", sizeof "tiffin-launch " TIFFIN_VERSION) < 0;
     bool launch = argc == 2 && strcmp(argv[1], "launch") == 0;
-    bool detach = argc == 3 && strcmp(argv[1], "exec") == 0 && strcmp(argv[2], "-d") == 0;
-    bool exec = detach || (argc == 2 && strcmp(argv[1], "exec") == 0);
-    if (!launch && !exec) {
+    bool create = argc >= 2 && strcmp(argv[1], "create") == 0;
+    bool exec = argc >= 2 && strcmp(argv[1], "exec") == 0;
+    bool detach = exec && argc >= 3 && strcmp(argv[2], "-d") == 0;
+    /* FDS: that many descriptors from PASSED_FDS_BASE on are for the program. */
+    int passed = argc == 3 + detach && (create || exec) ? atoi(argv[argc - 1]) : 0;
+    if ((!launch && !exec && !create) || argc > 3 + detach || passed < 0 || passed > MAX_PASSED_FDS) {
         write_all(2, usage, sizeof usage - 1);
         return 2;
     }
@@ -52,12 +56,18 @@ int main(int argc, char **argv)
         write_all(2, usage, sizeof usage - 1);
         return 2;
     }
-    close_from(launch ? OWNER_OUT_FD + 1 : STATUS_FD + 1);
+    unsigned known = launch ? OWNER_OUT_FD + 1 : create ? CREATED_STATE_FD + 1 : STATUS_FD + 1;
+    if (passed > 0) {
+        for (unsigned fd = known; fd < PASSED_FDS_BASE; fd++)
+            close((int)fd);
+        known = PASSED_FDS_BASE + (unsigned)passed;
+    }
+    close_from(known);
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     struct failure failure = {.op = -1};
     if (guard_self(argv, &failure) < 0) {
         report_failure(STATUS_FD, &failure);
         return 125;
     }
-    return launch ? role_launch() : role_exec(detach);
+    return launch ? role_launch() : create ? role_create() : role_exec(detach);
 }

@@ -6,6 +6,8 @@
 
 /* Descriptors that the engine passes. */
 enum { PLAN_FD = 3, STATUS_FD = 4, OWNER_IN_FD = 5, OWNER_OUT_FD = 6 };
+/* Of role create: says that the engine's hooks are done; the two states that the container's own hooks read. */
+enum { HOOKS_DONE_FD = 5, CREATING_STATE_FD = 6, CREATED_STATE_FD = 7 };
 
 /* Start a container and stay as its monitor; the calling process returns at once. */
 int role_launch(void);
@@ -13,10 +15,14 @@ int role_launch(void);
 /* Start a process in a running container and wait for it; with `detach`, do not wait. */
 int role_exec(bool detach);
 
+/* Make a container whose program waits to be started, and leave it to the caller. */
+int role_create(void);
+
 /* Wait for what the child says before its program runs. */
 struct handshake {
     bool ready; /* it did everything but exec */
     int console; /* the terminal's master, or -1 */
+    int asked;   /* a message_kind that wants an answer, or 0 */
 };
 
 /* One message. 1: go on, 0: the channel ended, -1: the child failed, see failure. */

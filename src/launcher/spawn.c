@@ -25,6 +25,10 @@ bool spawn_note(struct spawn *spawn, const struct op *op)
         spawn->tasks[spawn->tasks_count] = op->field[0].bytes;
         spawn->tasks_op[spawn->tasks_count++] = op->index;
         return true;
+    case OP_TIME_OFFSETS:
+        spawn->time_offsets = op->field[0].bytes;
+        spawn->time_op = op->index;
+        return true;
     default:
         return false;
     }
@@ -76,7 +80,17 @@ static int join_namespaces(const struct spawn *spawn, struct failure *failure)
         CHECK(failure, file, "open", join->path);
         CHECK(failure, setns(file, join->kind), "setns", join->path);
     }
-    return spawn->enter_flags ? enter_process(spawn, failure) : 0;
+    if (spawn->enter_flags && enter_process(spawn, failure) < 0)
+        return -1;
+    if (!spawn->time_offsets)
+        return 0;
+    /* A time namespace takes its offsets before anybody lives in it: our child will be the first. */
+    failure->op = spawn->time_op;
+    CHECK(failure, unshare(CLONE_NEWTIME), "unshare", "time");
+    if (*spawn->time_offsets)
+        CHECK(failure, write_text(AT_FDCWD, "/proc/self/timens_offsets", spawn->time_offsets), "write",
+              "/proc/self/timens_offsets");
+    return 0;
 }
 
 /* clone3, or clone on kernels without it, where the child then writes itself into the cgroup. Linux 5.3 to 5.6 have
@@ -183,7 +197,7 @@ pid_t spawn_child(struct spawn *spawn, struct child *child, int *channel, const 
     for (size_t i = 0; i < count; i++)
         closed[closed_count++] = not_for_child[i];
     pid_t pid;
-    if (spawn->join_count || spawn->enter_flags) {
+    if (spawn->join_count || spawn->enter_flags || spawn->time_offsets) {
         pid = spawn_between(spawn, child, cgroup, closed, closed_count, failure);
     } else {
         pid = clone_child(spawn->clone_flags, cgroup, child);

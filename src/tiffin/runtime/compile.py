@@ -12,7 +12,7 @@ from tiffin.runtime.security.lsm import Labels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
     from typing import Any
 
     from tiffin.cgroups.driver import CgroupPlan
@@ -29,6 +29,7 @@ CLONE_FLAGS = {
     "user": 0x1000_0000,
     "pid": 0x2000_0000,
     "network": 0x4000_0000,
+    "time": 0x80,
 }
 
 # mount(2)
@@ -94,6 +95,7 @@ DEV_LINKS = (
     ("pts/ptmx", "/dev/ptmx"),
     ("/proc/kcore", "/dev/core"),
 )
+S_IFIFO = 0o010000
 S_IFCHR = 0o020000
 S_IFBLK = 0o060000
 
@@ -153,7 +155,7 @@ def compile_launch(
         plan.add("HOSTNAME", spec["hostname"], doing=f"set the hostname {spec['hostname']!r}")
         if spec.get("domainname"):
             plan.add("DOMAINNAME", spec["domainname"], doing="set the domain name")
-    _process(plan, spec["process"], confinement)
+    add_process(plan, spec["process"], confinement)
     return plan
 
 
@@ -175,7 +177,7 @@ def compile_exec(
         plan.add("CGROUP_TASKS", path, doing=f"join the cgroup {path}")
     if process["terminal"]:
         plan.add("CONSOLE", doing="allocate a terminal")
-    _process(plan, process, confinement)
+    add_process(plan, process, confinement)
     return plan
 
 
@@ -206,18 +208,9 @@ def _root(plan: Plan, spec: dict[str, Any]) -> None:
     for mount in spec["mounts"]:
         add_mount(plan, mount)
         if mount["destination"] == "/dev" and mount["type"] == "tmpfs":
-            _devices(plan)
+            add_devices(plan)
     for node in linux["devices"]:
-        kind = S_IFBLK if node["type"] == "b" else S_IFCHR
-        plan.add(
-            "MKNOD_IN",
-            node["path"],
-            kind | node.get("fileMode", 0o660),
-            os.makedev(node["major"], node["minor"]),
-            node.get("uid", 0),
-            node.get("gid", 0),
-            doing=f"make the device {node['path']}",
-        )
+        add_node(plan, node)
     if spec["process"]["terminal"]:
         plan.add("CONSOLE", doing="allocate a terminal")
     for key, value in linux["sysctl"].items():
@@ -230,9 +223,26 @@ def _root(plan: Plan, spec: dict[str, Any]) -> None:
         plan.add("ROOT_READONLY", doing="make the root read-only")
 
 
-def _devices(plan: Plan) -> None:
-    for name, major, minor in DEFAULT_DEVICES:
+def add_node(plan: Plan, node: dict[str, Any]) -> None:
+    """One entry of the spec's `devices`."""
+    kind = {"b": S_IFBLK, "p": S_IFIFO}.get(node["type"], S_IFCHR)
+    plan.add(
+        "MKNOD_IN",
+        node["path"],
+        kind | node.get("fileMode", 0o660),
+        os.makedev(node.get("major", 0), node.get("minor", 0)),
+        node.get("uid", 0),
+        node.get("gid", 0),
+        doing=f"make the device {node['path']}",
+    )
+
+
+def add_devices(plan: Plan, *, nodes: bool = True, skipped: Container[str] = ()) -> None:
+    """What every container has in /dev."""
+    for name, major, minor in DEFAULT_DEVICES if nodes else ():
         path = f"/dev/{name}"
+        if path in skipped:
+            continue
         plan.add("MKNOD_IN", path, S_IFCHR | 0o666, os.makedev(major, minor), 0, 0, doing=f"make the device {path}")
     for contents, path in DEV_LINKS:
         plan.add("SYMLINK_IN", contents, path, doing=f"link {path}")
@@ -265,7 +275,13 @@ def add_mount(plan: Plan, mount: dict[str, Any]) -> None:
     plan.add("MOUNT_IN", source, target, kind, flags, ",".join(data), doing=f"mount {kind} on {target}")
 
 
-def _process(plan: Plan, process: dict[str, Any], confinement: Confinement) -> None:
+def add_process(
+    plan: Plan, process: dict[str, Any], confinement: Confinement, before_exec: Callable[[Plan], None] | None = None
+) -> None:
+    """All that is done to the process itself, ending in EXEC.
+
+    `before_exec` adds operations that run with the program's own rights, before a filter that would hinder them.
+    """
     for limit in process["rlimits"]:
         name = limit["type"].removeprefix("RLIMIT_").lower()
         if name not in RLIMITS:
@@ -274,7 +290,7 @@ def _process(plan: Plan, process: dict[str, Any], confinement: Confinement) -> N
         plan.add("RLIMIT", RLIMITS[name], limit["soft"], limit["hard"], 0, doing=f"set {shown}")
     if "oomScoreAdj" in process:
         plan.add("OOM_SCORE_ADJ", process["oomScoreAdj"] + 1000, doing="set the OOM score")
-    plan.add("UMASK", 0o022)
+    plan.add("UMASK", process["user"].get("umask", 0o022))
     # Still as root: a missing working directory is made, as Docker does.
     plan.add("CHDIR", process["cwd"], 1, doing=f"change to the working directory {process['cwd']}")
     labels = confinement.labels
@@ -294,6 +310,8 @@ def _process(plan: Plan, process: dict[str, Any], confinement: Confinement) -> N
         capabilities.mask_of(sets[name]) for name in ("bounding", "effective", "permitted", "inheritable", "ambient")
     ]
     plan.add("CAPS", *masks, doing="set the capabilities")
+    if before_exec:
+        before_exec(plan)
     if no_new_privileges and confinement.seccomp:
         plan.add("SECCOMP", confinement.seccomp.program, confinement.seccomp.flags, doing="install the seccomp filter")
     if confinement.init:
