@@ -35,6 +35,7 @@ struct child {
     int result;                /* role create: the FIFO for failures after that */
     int states[2];             /* role create: the container's state as JSON, for hooks */
     unsigned passed_fds;
+    const struct given_trees *given; /* role create with a user namespace: mounts to use, or NULL */
     struct failure *failure;
 };
 
@@ -49,6 +50,8 @@ int op_mount(struct child *child, const struct op *op);
 int op_root(struct child *child, const struct op *op);
 int op_mount_in(struct child *child, const struct op *op);
 int op_bind_in(struct child *child, const struct op *op);
+int op_root_given(struct child *child, const struct op *op);
+int op_bind_in_given(struct child *child, const struct op *op);
 int op_root_readonly(struct child *child, const struct op *op);
 int op_pivot(struct child *child, const struct op *op);
 int op_mask_in(struct child *child, const struct op *op);
@@ -88,7 +91,7 @@ int op_personality(struct child *child, const struct op *op);
 int op_scheduler(struct child *child, const struct op *op);
 int op_io_priority(struct child *child, const struct op *op);
 int op_cpu_affinity(struct child *child, const struct op *op);
-int op_root_propagation(struct child *child, const struct op *op);
+int op_propagation_in(struct child *child, const struct op *op);
 int op_root_as_is(struct child *child, const struct op *op);
 int op_chroot(struct child *child, const struct op *op);
 int op_tmpfs_copy_in(struct child *child, const struct op *op);

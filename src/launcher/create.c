@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "cgroup.h"
+#include "given.h"
 #include "kernel.h"
 #include "roles.h"
 #include "spawn.h"
@@ -18,6 +19,7 @@ struct creation {
     struct child child;
     struct failure failure;
     struct op maps;
+    struct given_trees given;
     int channel;
     int proc;
     pid_t pid;
@@ -156,6 +158,10 @@ static int create(struct creation *creation)
     close(PLAN_FD);
     if (note_plan(creation) < 0)
         return -1;
+    if (creation->maps.code) {
+        given_take(&creation->given, &creation->plan);
+        creation->child.given = &creation->given;
+    }
     const int ours[] = {STATUS_FD, HOOKS_DONE_FD, creation->proc};
     creation->pid =
         spawn_child(&creation->spawn, &creation->child, &creation->channel, ours, COUNT(ours), &creation->failure);

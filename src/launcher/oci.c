@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 
 #include "child.h"
+#include "mount.h"
+#include "path.h"
 
 enum { IOPRIO_WHO_PROCESS_ = 1 };
 
@@ -92,9 +94,12 @@ int op_cpu_affinity(struct child *child, const struct op *op)
     return 0;
 }
 
-int op_root_propagation(struct child *child, const struct op *op)
+int op_propagation_in(struct child *child, const struct op *op)
 {
-    CHECK(child->failure, mount(NULL, "/", NULL, op->field[0].number, NULL), "mount", "/");
+    const char *path = op->field[0].bytes;
+    AUTO_CLOSE int target = child->root >= 0 ? path_open(child->root, path) : open(path, O_PATH | O_CLOEXEC);
+    CHECK(child->failure, target, "resolve", path);
+    CHECK(child->failure, mount_at(target, NULL, NULL, (unsigned long)op->field[1].number, NULL), "mount", path);
     return 0;
 }
 

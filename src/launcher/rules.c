@@ -73,7 +73,7 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_SCHEDULER] = IN_CREATE | IN_EXEC | ONCE,
     [OP_IO_PRIORITY] = IN_CREATE | IN_EXEC | ONCE,
     [OP_CPU_AFFINITY] = IN_CREATE | IN_EXEC,
-    [OP_ROOT_PROPAGATION] = IN_CREATE | ONCE,
+    [OP_PROPAGATION_IN] = IN_CREATE,
     [OP_ROOT_AS_IS] = IN_CREATE | ON_HOST | ONCE,
     [OP_CHROOT] = IN_CREATE | IN_ROOT | ONCE,
     [OP_TMPFS_COPY_IN] = IN_CREATE | IN_ROOT,
@@ -167,8 +167,8 @@ static const char *check_values(const struct op *op)
         return f[0].bytes[0] != '/' || f[1].size == 0 || f[4].number > 1 || f[3].number > INT_MAX ? "bad hook" : NULL;
     case OP_CPU_AFFINITY:
         return f[0].size == 0 || f[0].size > 1024 || f[0].size % 8 ? "bad mask" : NULL;
-    case OP_ROOT_PROPAGATION:
-        return f[0].number & ~(uint64_t)(MS_REC | MS_PROPAGATION) ? "unknown flags" : NULL;
+    case OP_PROPAGATION_IN:
+        return f[1].number & ~(uint64_t)(MS_REC | MS_PROPAGATION) ? "unknown flags" : NULL;
     default:
         return NULL;
     }
@@ -206,6 +206,8 @@ const char *rules_check(struct rules *rules, const struct op *op)
         return "before ROOT";
     if (op->code == OP_PIVOT ? !seen[OP_ROOT] : op->code == OP_CHROOT && !seen[OP_ROOT_AS_IS])
         return "not for this kind of root";
+    if (op->code == OP_PROPAGATION_IN && !seen[OP_ROOT])
+        return "before ROOT";
     if ((rule & (IN_ROOT | ON_HOST)) && (seen[OP_PIVOT] || seen[OP_CHROOT]))
         return "after PIVOT";
     if (op->code == OP_CONSOLE && rules->role != ROLE_EXEC && (!seen[OP_ROOT] || seen[OP_PIVOT]))
@@ -218,7 +220,7 @@ const char *rules_check(struct rules *rules, const struct op *op)
     if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT || op->code == OP_MOUNT_IN ||
          op->code == OP_TMPFS_COPY_IN ||
          op->code == OP_BIND_IN || op->code == OP_MASK_IN || op->code == OP_READONLY_IN ||
-         op->code == OP_ROOT_READONLY || op->code == OP_ROOT_PROPAGATION) &&
+         op->code == OP_ROOT_READONLY || op->code == OP_PROPAGATION_IN) &&
         !owns(rules, CLONE_NEWNS))
         return "without a new mount namespace";
     if ((op->code == OP_HOSTNAME || op->code == OP_DOMAINNAME) && !owns(rules, CLONE_NEWUTS))

@@ -98,9 +98,7 @@ def complete_process(process: dict[str, Any], what: str, path: str) -> None:
         if limit["soft"] > limit["hard"]:
             raise UsageError(f"{what}: {path}rlimits[{index}] has a soft limit above its hard limit")
     if not -1000 <= process.get("oomScoreAdj", 0) <= 1000:
-        raise UsageError(
-            f"{what}: {path}oomScoreAdj is {process['oomScoreAdj']}, which is not within -1000 and 1000"
-        )
+        raise UsageError(f"{what}: {path}oomScoreAdj is {process['oomScoreAdj']}, which is not within -1000 and 1000")
 
 
 def _check_namespaces(config: dict[str, Any], linux: dict[str, Any]) -> None:

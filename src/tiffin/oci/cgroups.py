@@ -32,7 +32,7 @@ def place(cgroups_path: str, container_id: str) -> str:
     """
     if cgroups_path.count(":") == 2 and "/" not in cgroups_path:
         raise NotSupportedError(
-            f"config.json: linux.cgroupsPath {cgroups_path!r} is for systemd, which this runtime does not ask for cgroups"
+            f"config.json: linux.cgroupsPath {cgroups_path!r} is for systemd, which is not asked for cgroups here"
         )
     words = [word for word in cgroups_path.split("/") if word not in ("", ".")]
     if ".." in words:

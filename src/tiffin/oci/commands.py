@@ -266,7 +266,7 @@ COMMANDS: dict[str, Command] = {
     "resume": ((), resume),
     "update": (
         (
-            Option(name="resources", short="r", help="file with linux.resources as JSON, - for standard input", word="FILE"),
+            Option(name="resources", short="r", help="file with linux.resources, - for standard input", word="FILE"),
             Option(name="memory", help="bytes", word="N"),
             Option(name="memory-swap", help="bytes of memory plus swap", word="N"),
             Option(name="memory-reservation", help="bytes", word="N"),

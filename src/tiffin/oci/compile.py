@@ -159,7 +159,7 @@ def _root(
     plan.add("PIVOT", doing="enter the container's root")
     if linux["rootfsPropagation"] and wanted != "slave":
         flags = mounts.PROPAGATION[linux["rootfsPropagation"]]
-        plan.add("ROOT_PROPAGATION", flags, doing=f"make the root {linux['rootfsPropagation']}")
+        plan.add("PROPAGATION_IN", "/", flags, doing=f"make the root {linux['rootfsPropagation']}")
 
 
 def _root_as_is(
@@ -215,6 +215,8 @@ def _devices(plan: Plan, config: dict[str, Any], *, user: bool) -> None:
         where = f"config.json: linux.devices[{index}]"
         _check_device(node, where)
         path = node["path"]
+        if path == "/dev/ptmx":
+            continue  # a link to the container's own devpts
         if user:
             plan.add("BIND_IN", path, path, 0, 0, mounts.MS_PRIVATE, doing=f"bind the device {path}")
         else:
@@ -246,7 +248,8 @@ def _hooks(plan: Plan, config: dict[str, Any]) -> None:
 def _hook(plan: Plan, hook: dict[str, Any], state: int, doing: str) -> None:
     path = hook["path"]
     arguments = hook.get("args") or [path]
-    plan.add("HOOK", path, arguments, hook.get("env", []), hook.get("timeout", 0) * 1000, state, doing=f"{doing}, {path}")
+    timeout_ms = hook.get("timeout", 0) * 1000
+    plan.add("HOOK", path, arguments, hook.get("env", []), timeout_ms, state, doing=f"{doing}, {path}")
 
 
 def _program(

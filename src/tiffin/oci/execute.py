@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tiffin.errors import ConflictError, NotSupportedError, UsageError
-from tiffin.oci import launch, process, schema
 from tiffin.oci import bundle as bundles
+from tiffin.oci import launch, process, schema
 from tiffin.oci.lifecycle import listen_fds
 from tiffin.oci.state import CREATED, RUNNING, Stored
 from tiffin.runtime.compile import CLONE_FLAGS, Confinement, add_process

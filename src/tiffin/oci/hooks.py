@@ -22,9 +22,7 @@ def run(kind: str, hooks: Sequence[dict[str, Any]], state: bytes, bundle: str) -
             raise HostError(f"{kind} hook {index}, {hook['path']}, {problem}")
 
 
-def run_all(
-    kind: str, hooks: Sequence[dict[str, Any]], state: bytes, bundle: str, warn: Callable[[str], None]
-) -> None:
+def run_all(kind: str, hooks: Sequence[dict[str, Any]], state: bytes, bundle: str, warn: Callable[[str], None]) -> None:
     """The same where a failure is no more than a warning, and the next one runs all the same."""
     for index, hook in enumerate(hooks):
         problem = _run(hook, state, bundle)
@@ -60,6 +58,7 @@ def _run(hook: dict[str, Any], state: bytes, bundle: str) -> str:
         said = b""
     if process.returncode == 0:
         return ""
-    how = f"exited with code {process.returncode}" if process.returncode > 0 else f"died of signal {-process.returncode}"
+    code = process.returncode
+    how = f"exited with code {code}" if code > 0 else f"was killed by signal {-code}"
     first = said.decode("utf-8", "replace").strip()[:SAID_MAX]
     return f"{how}: {first}" if first else how

@@ -181,6 +181,8 @@ class Runtime:
             raise ConflictError(f"cannot start a container in the {status} state")
         config = stored.config()
         if "process" not in config:
+            # What waits there has nothing to wait for any more.
+            kill_process(stored, SIGKILL)
             raise ConflictError("cannot start a container whose config has no process")
         try:
             launch.start(stored.start_fifo, stored.result_fifo, launch.late_plan(stored.facts["late"]))
@@ -287,7 +289,7 @@ def listen_fds(process: dict[str, Any]) -> int:
 
 def kill_process(stored: Stored, number: int) -> None:
     """Signal the first process and nobody who got its number since."""
-    import _signal
+    from signal import pidfd_send_signal
 
     try:
         fd = os.pidfd_open(stored.pid)
@@ -295,7 +297,7 @@ def kill_process(stored: Stored, number: int) -> None:
         return
     try:
         if stored.alive():
-            _signal.pidfd_send_signal(fd, number)
+            pidfd_send_signal(fd, number)
     except ProcessLookupError:
         pass
     except OSError as error:

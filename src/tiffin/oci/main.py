@@ -140,9 +140,11 @@ def _none(*_: object) -> int:
 def _help() -> int:
     from tiffin.oci import commands
 
-    lines = [f"Usage: {NAME} [OPTIONS] COMMAND [ARGUMENTS]", "", "An OCI runtime with runc's command line.", "", "Commands:"]
-    lines += [f"  {name:9} {run.__doc__.splitlines()[0].rstrip('.')}" for name, (_, run) in commands.COMMANDS.items()]
-    lines += ["", "Options:", *_option_lines(GLOBAL), "", "Example:", f"  podman --runtime $(command -v {NAME}) run --rm busybox date"]
+    lines = [f"Usage: {NAME} [OPTIONS] COMMAND [ARGUMENTS]", "", "An OCI runtime with runc's command line."]
+    lines += ["", "Commands:"]
+    lines += [f"  {name:10} {(run.__doc__ or '').rstrip('.')}" for name, (_, run) in commands.COMMANDS.items()]
+    lines += ["", "Options:", *_option_lines(GLOBAL)]
+    lines += ["", "Example:", f"  podman --runtime $(command -v {NAME}) run --rm busybox date"]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
@@ -168,6 +170,3 @@ def _option_lines(options: tuple[Option, ...]) -> list[str]:
         shown = option.shown + (f" {option.word or 'TEXT'}" if option.kind != "bool" else "")
         lines.append(f"  {shown:28} {option.help}" + (f" (default {option.default})" if option.default else ""))
     return lines
-
-
-

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tiffin.errors import NotSupportedError, UsageError
+from tiffin.errors import HostError, NotSupportedError, UsageError
+from tiffin.runtime.security.lsm import selinux_enabled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ CLEARED = {
     "nostrictatime": "strictatime",
     "nolazytime": "lazytime",
 }
-IGNORED = frozenset(("bind", "rbind", "defaults", "copy", "nocopy", "rw", "z", "Z", "U"))
+IGNORED = frozenset(("bind", "rbind", "defaults", "notmpcopyup"))
 # mount(2) keeps its own counsel about who may be mounted over them.
 UNLABELLED = frozenset(("proc", "sysfs", "cgroup", "cgroup2", "mqueue"))
 
@@ -66,11 +67,16 @@ def add_mounts(plan: Plan, config: dict[str, Any], bundle: str, cgroups: Cgroups
     """All mounts in the config's order."""
     kinds = {entry["type"] for entry in config["linux"]["namespaces"]}
     label = config["linux"].get("mountLabel", "")
+    if label and not selinux_enabled():
+        raise HostError(f"SELinux does not run on this host, so linux.mountLabel {label!r} cannot be set")
     for index, mount in enumerate(config["mounts"]):
         where = f"config.json: mounts[{index}]"
         if mount.get("type") in ("cgroup", "cgroup2"):
             for entry in cgroup_view(mount, cgroups, private="cgroup" in kinds):
                 add_mount(plan, entry, bundle, "", where)
+            if cgroups.version == 1 and "ro" in mount.get("options", ()):
+                place = target_of(mount)
+                plan.add("READONLY_IN", place, doing=f"make {place} read-only")
         else:
             add_mount(plan, mount, bundle, label, where)
 
@@ -117,8 +123,7 @@ def add_mount(plan: Plan, mount: dict[str, Any], bundle: str, label: str, where:
         source = mount.get("source", "")
         if not source:
             raise UsageError(f"{where}: a bind mount needs a source")
-        if data:
-            raise UsageError(f"{where}: unknown option {data[0]!r} of a bind mount")
+        # Options of a file system mean nothing for one that is mounted already; mount(2) does not look at them either.
         if not source.startswith("/"):
             source = f"{bundle}/{source}"
         whole = int("bind" not in options or "rbind" in options)
@@ -135,7 +140,10 @@ def add_mount(plan: Plan, mount: dict[str, Any], bundle: str, label: str, where:
         data.remove("tmpcopyup")
     doing = f"mount {kind} on {target}"
     name = "TMPFS_COPY_IN" if copy_up else "MOUNT_IN"
-    plan.add(name, mount.get("source", ""), target, kind, flags | propagation, ",".join(data), doing=doing)
+    plan.add(name, mount.get("source", ""), target, kind, flags, ",".join(data), doing=doing)
+    # Where it is mounted nothing is shared, so that it is private already.
+    if propagation & ~(MS_PRIVATE | MS_REC):
+        plan.add("PROPAGATION_IN", target, propagation, doing=f"change the propagation of {target}")
 
 
 def cgroup_view(mount: dict[str, Any], cgroups: Cgroups, *, private: bool) -> list[dict[str, Any]]:
@@ -150,9 +158,8 @@ def cgroup_view(mount: dict[str, Any], cgroups: Cgroups, *, private: bool) -> li
         if private:
             return [_mount(target, "cgroup2", "cgroup", options)]
         return [_mount(target, "bind", cgroups.directories[0], ["bind", *options])]
-    access = ["ro"] if "ro" in options else []
     found = [_mount(target, "tmpfs", "tmpfs", ["nosuid", "nodev", "noexec", "mode=755"])]
-    shown = set()
+    shown: set[str] = set()
     for name, path in sorted(cgroups.paths().items()):
         together = [other for other, own in cgroups.paths().items() if own == path]
         names = {",".join(together).removeprefix("name="), name.removeprefix("name=")}
@@ -162,9 +169,7 @@ def cgroup_view(mount: dict[str, Any], cgroups: Cgroups, *, private: bool) -> li
                 found.append(_mount(f"{target}/{place}", "cgroup", "cgroup", [*options, ",".join(together)]))
             else:
                 found.append(_mount(f"{target}/{place}", "bind", path, ["bind", *options]))
-    if access:
-        found.append(_mount(target, "none", "none", ["remount", *access]))
-    return [entry for entry in found if "remount" not in entry["options"]]
+    return found
 
 
 def _mount(destination: str, kind: str, source: str, options: list[str]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def _v1_memory(memory: dict[str, Any], exists: Exists) -> list[Setting]:
     found = []
     limit, swap = memory.get("limit"), memory.get("swap")
     if limit and limit > 0 and swap and 0 < swap < limit:
-        raise UsageError(f"linux.resources.memory.swap ({swap}) counts memory too, but is below the limit ({limit})")
+        raise _swap_below(swap, limit)
     if limit:
         found.append(_setting("memory", "memory.limit_in_bytes", limit, "memory.limit"))
     if limit == -1 and not swap and exists("memory", "memory.memsw.limit_in_bytes"):
@@ -153,6 +153,10 @@ def _v1_memory(memory: dict[str, Any], exists: Exists) -> list[Setting]:
     return found
 
 
+def _swap_below(swap: int, limit: int) -> UsageError:
+    return UsageError(f"linux.resources.memory.swap ({swap}) counts memory too, but is below the limit ({limit})")
+
+
 def _v2_memory(memory: dict[str, Any], exists: Exists) -> list[Setting]:
     found = []
     limit, swap = memory.get("limit"), memory.get("swap")
@@ -166,7 +170,7 @@ def _v2_memory(memory: dict[str, Any], exists: Exists) -> list[Setting]:
         if not limit or limit < 0:
             raise UsageError("linux.resources.memory.swap counts memory too, so it needs memory.limit")
         if swap < limit:
-            raise UsageError(f"linux.resources.memory.swap ({swap}) counts memory too, but is below the limit ({limit})")
+            raise _swap_below(swap, limit)
         found.append(_setting("memory", "memory.swap.max", swap - limit, "memory.swap"))
     elif swap and exists("memory", "memory.swap.max"):
         found.append(_setting("memory", "memory.swap.max", "max", "memory.swap"))

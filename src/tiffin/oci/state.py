@@ -1,9 +1,9 @@
 """What is known of a container between two commands: a directory each, below the runtime's root.
 
-    ROOT/ID/state.json   static facts and the first process, written whole and renamed
-    ROOT/ID/config.json  the checked config, which later changes of the bundle do not touch
-    ROOT/ID/start        FIFO: a byte here starts the program; gone once that has happened
-    ROOT/ID/result       FIFO: what failed after that
+ROOT/ID/state.json   static facts and the first process, written whole and renamed
+ROOT/ID/config.json  the checked config, which later changes of the bundle do not touch
+ROOT/ID/start        FIFO: a byte here starts the program; gone once that has happened
+ROOT/ID/result       FIFO: what failed after that
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def config(*, rootless: bool) -> dict[str, Any]:
             "args": ["sh"],
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
             "cwd": "/",
-            "capabilities": {name: _CAPABILITIES for name in ("bounding", "effective", "permitted")},
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), _CAPABILITIES),
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": True,
         },
@@ -48,9 +48,7 @@ def config(*, rootless: bool) -> dict[str, Any]:
         "mounts": [
             _mount("/proc", "proc", "proc", []),
             _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
-            _mount(
-                "/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
-            ),
+            _mount("/dev/pts", "devpts", "devpts", [*_QUIET[:2], "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
             _mount("/dev/shm", "tmpfs", "shm", [*_QUIET, "mode=1777", "size=65536k"]),
             _mount("/dev/mqueue", "mqueue", "mqueue", _QUIET),
             _mount("/sys", "sysfs", "sysfs", [*_QUIET, "ro"]),

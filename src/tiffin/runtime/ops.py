@@ -81,7 +81,7 @@ OPS: dict[str, tuple[int, str]] = {
     "SCHEDULER": (93, "uuuuuuu"),  # struct sched_attr: policy, flags, nice, priority, runtime, deadline, period
     "IO_PRIORITY": (94, "u"),  # class << 13 | level
     "CPU_AFFINITY": (95, "b"),  # mask of processors
-    "ROOT_PROPAGATION": (96, "u"),  # MS_* flags for the new "/", after PIVOT
+    "PROPAGATION_IN": (96, "su"),  # path inside (after PIVOT: "/"), MS_* flags
     "ROOT_AS_IS": (97, "s"),  # as ROOT, without a mount namespace: nothing can be mounted
     "CHROOT": (98, ""),  # as PIVOT, for ROOT_AS_IS
     "TMPFS_COPY_IN": (99, "sssus"),  # as MOUNT_IN, and what was there before is copied into it
