@@ -8,12 +8,17 @@ from typing import Any
 
 import pytest
 
-from tiffin.errors import NotSupportedError, UsageError
-from tiffin.oci import schema
+from tiffin.cgroups.driver import CgroupPlan
+from tiffin.cgroups.layout import Layout
+from tiffin.errors import NotSupportedError, TiffinError, UsageError
+from tiffin.oci import cgroups, devices, process, schema
 from tiffin.oci.bundle import complete, complete_process, load_bundle
+from tiffin.oci.compile import Bundle, compile_create
 from tiffin.oci.main import main
+from tiffin.oci.resources import v1_settings, v2_settings
 from tiffin.oci.state import check_id
 from tiffin.oci.template import config as template
+from tiffin.runtime.compile import Confinement
 
 
 def minimal(**changes: Any) -> dict[str, Any]:
@@ -241,3 +246,97 @@ def test_version_and_features(capsys: pytest.CaptureFixture[str]) -> None:
     assert features["ociVersionMax"] == "1.2.0" and "createContainer" in features["hooks"]
     assert "SCMP_ARCH_X86_64" in features["linux"]["seccomp"]["archs"] or features["linux"]["seccomp"]["archs"]
     assert {"rbind", "rro", "tmpcopyup"} <= set(features["mountOptions"])
+
+
+FULL: dict[str, Any] = {
+    **template(rootless=True),
+    "hooks": {"createContainer": [{"path": "/h", "args": ["h"], "env": ["A=b"], "timeout": 1}]},
+    "annotations": {"a": "b"},
+}
+FULL["process"] = {
+    **FULL["process"],
+    "consoleSize": {"height": 1, "width": 2},
+    "oomScoreAdj": 1,
+    "scheduler": {"policy": "SCHED_OTHER", "nice": 1, "flags": ["SCHED_FLAG_RESET_ON_FORK"], "runtime": 1},
+    "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 1},
+    "execCPUAffinity": {"initial": "0", "final": "0"},
+}
+FULL["linux"] = {
+    **FULL["linux"],
+    "cgroupsPath": "/a/b",
+    "devices": [{"type": "c", "path": "/dev/x", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 0, "gid": 0}],
+    "resources": {
+        "devices": [{"allow": True, "type": "c", "major": 1, "minor": 3, "access": "r"}],
+        "memory": {"limit": 1 << 30, "swap": 1 << 31, "swappiness": 1},
+        "cpu": {"shares": 2, "quota": 1000, "period": 1000, "cpus": "0"},
+        "pids": {"limit": 5},
+        "blockIO": {"weight": 10, "throttleReadBpsDevice": [{"major": 1, "minor": 1, "rate": 1}]},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 1}],
+        "network": {"classID": 1, "priorities": [{"name": "lo", "priority": 1}]},
+        "rdma": {"x": {"hcaHandles": 1}},
+        "unified": {"memory.high": "1"},
+    },
+    "sysctl": {"net.x": "1"},
+    "rootfsPropagation": "slave",
+    "personality": {"domain": "LINUX"},
+    "seccomp": {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "flags": [],
+        "syscalls": [
+            {
+                "names": ["reboot"],
+                "action": "SCMP_ACT_ERRNO",
+                "errnoRet": 1,
+                "args": [{"index": 0, "value": 1, "valueTwo": 2, "op": "SCMP_CMP_MASKED_EQ"}],
+            }
+        ],
+    },
+}
+ODD: tuple[object, ...] = (-1, 1 << 70, 1.5, True, "", "x", "../..", "a\nb", [], [1], ["x"], {}, {"a": 1}, [[]], None)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every value in a document."""
+    found = [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        found += places(inner, (*path, key))
+    return found
+
+
+def replaced(value: Any, path: tuple[Any, ...], new: object) -> Any:
+    if not path:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = replaced(value[path[0]], path[1:], new)
+    return copy
+
+
+@pytest.mark.parametrize("path", places(FULL), ids=lambda path: ".".join(map(str, path)))
+def test_any_value_in_any_place_is_taken_or_refused_in_words(path: tuple[Any, ...]) -> None:
+    for new in ODD:
+        try:
+            config = complete(schema.checked(replaced(FULL, path, new), schema.CONFIG, "config.json"))
+            cgroups.place(config["linux"].get("cgroupsPath", ""), "id")
+            resources = config["linux"]["resources"]
+            devices.rules(resources)
+            for settings in (v1_settings, v2_settings):
+                try:
+                    settings(resources, lambda *_: True)
+                except NotSupportedError:
+                    continue
+            wanted = config.get("process")
+            if wanted:
+                process.known_capabilities(wanted, (1 << 41) - 1, lambda _: None)
+            plan = compile_create(
+                config,
+                Bundle(path="/b", root="/b/r", root_parent_mount="/", start_fifo="/s", result_fifo="/r"),
+                cgroup=CgroupPlan(),
+                cgroups=cgroups.Cgroups("x", Layout(version=2, unified="/cg")),
+                confinement=Confinement(seccomp=process.seccomp_filter(config, wanted, None) if wanted else None),
+                warn=lambda _: None,
+            )
+            bytes(plan)
+        except TiffinError:
+            continue  # anything else is a failure

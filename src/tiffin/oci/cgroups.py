@@ -92,7 +92,10 @@ class Cgroups:
         made: list[str] = []
         try:
             for root in self._roots:
-                self._make(root, made)
+                try:
+                    self._make(root, made)
+                except FileNotFoundError:
+                    self._make(root, made)  # another container, the last in the parent, took it away just now
             program = self.apply(resources, new=True)
         except BaseException:
             remove(made)
@@ -110,6 +113,8 @@ class Cgroups:
                 made.append(directory)
             except FileExistsError:
                 pass
+            except FileNotFoundError:
+                raise
             except OSError as error:
                 raise files.cannot_make(error, directory) from error
             if files.read(f"{directory}/cpuset.cpus") == "" and self.version == 1:
@@ -225,7 +230,10 @@ def remove(made: list[str]) -> None:
     """Remove the cgroups that a container's creation made, and all below its own; others' stay."""
     leaves = [path for path in made if not any(other.startswith(f"{path}/") for other in made)]
     files.remove_directories(leaves)
-    for directory in sorted(set(made) - set(leaves), key=len, reverse=True):
+    parents = set(made) - set(leaves)
+    # Whoever made it may be gone for long.
+    parents.update(above for above in map(os.path.dirname, leaves) if os.path.basename(above) == DEFAULT_PARENT)
+    for directory in sorted(parents, key=len, reverse=True):
         try:
             os.rmdir(directory)
         except OSError:

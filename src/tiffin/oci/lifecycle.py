@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.errors import ConflictError, HostError, TiffinError, UsageError
+from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, UsageError
 from tiffin.model.record import Record
 from tiffin.oci import bundle as bundles
 from tiffin.oci import cgroups, hooks, launch
@@ -174,6 +174,15 @@ class Runtime:
 
     def start(self, stored: Stored) -> None:
         """Run the program of a created container, and the poststart hooks."""
+        with stored.locked():
+            config = self._release(stored)
+        wanted = config["hooks"].get("poststart", ())
+        if wanted:
+            # As it was when the program began, which may have ended since.
+            state = stored_json(stored, RUNNING)
+            hooks.run_all("poststart", wanted, state, stored.facts["bundle"], self.warn)
+
+    def _release(self, stored: Stored) -> dict[str, Any]:
         status = stored.status()
         if status != CREATED:
             if status == STOPPED:
@@ -184,14 +193,8 @@ class Runtime:
             # What waits there has nothing to wait for any more.
             kill_process(stored, SIGKILL)
             raise ConflictError("cannot start a container whose config has no process")
-        try:
-            launch.start(stored.start_fifo, stored.result_fifo, launch.late_plan(stored.facts["late"]))
-        except FileNotFoundError:
-            raise ConflictError("cannot start a container that is being started") from None
-        wanted = config["hooks"].get("poststart", ())
-        if wanted:
-            state = stored_json(stored, RUNNING if stored.alive() else STOPPED)
-            hooks.run_all("poststart", wanted, state, stored.facts["bundle"], self.warn)
+        launch.start(stored.start_fifo, stored.result_fifo, launch.late_plan(stored.facts["late"]))
+        return config
 
     # kill and delete
 
@@ -217,12 +220,11 @@ class Runtime:
         """Remove a stopped container; with `force` any, and none is fine too."""
         try:
             stored = self.load(container_id)
-        except TiffinError:
-            directory = f"{self.root}/{container_id}"
-            if force:
-                _remove_unfinished(directory)
-                return
-            raise
+        except NotFoundError:
+            if not force:
+                raise
+            _remove_unfinished(f"{self.root}/{container_id}")
+            return
         status = stored.status()
         if status != STOPPED and not force:
             raise ConflictError(f"cannot delete container {container_id} that is not stopped: {status}")

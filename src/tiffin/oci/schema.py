@@ -94,6 +94,23 @@ RESOURCES: dict[str, Any] = {
     "unified": {"*": "string"},
 }
 
+SECCOMP: dict[str, Any] = {
+    "defaultAction!": "string",
+    "defaultErrnoRet": "u32",
+    "architectures": ["string"],
+    "flags": ["string"],
+    "listenerPath": "string",
+    "listenerMetadata": "string",
+    "syscalls": [
+        {
+            "names!": ["string"],
+            "action!": "string",
+            "errnoRet": "u32",
+            "args": [{"index!": "u32", "value!": "u64", "valueTwo": "u64", "op!": "string"}],
+        }
+    ],
+}
+
 CONFIG: dict[str, Any] = {
     "ociVersion!": "string",
     "root": {"path!": "string", "readonly": "bool"},
@@ -135,7 +152,7 @@ CONFIG: dict[str, Any] = {
         "resources": RESOURCES,
         "intelRdt": {"*": "any"},
         "rootfsPropagation": "string",
-        "seccomp": {"*": "any"},
+        "seccomp": SECCOMP,
         "sysctl": {"*": "string"},
         "maskedPaths": ["string"],
         "readonlyPaths": ["string"],

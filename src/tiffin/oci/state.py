@@ -31,6 +31,22 @@ def check_id(text: str) -> None:
         raise UsageError(f"invalid container id {text!r}: letters, digits, _ + - and . make one, and no . begins it")
 
 
+class Lock:
+    """flock(2) on a directory, which ends with its holder."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def __enter__(self) -> None:
+        import fcntl
+
+        self._fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
 class Stored:
     """One container's directory."""
 
@@ -71,6 +87,10 @@ class Stored:
     def make_fifos(self) -> None:
         for path in (self.start_fifo, self.result_fifo):
             os.mkfifo(path, 0o600)
+
+    def locked(self) -> Lock:
+        """Alone with the container while something happens that must happen once."""
+        return Lock(self.directory)
 
     @property
     def start_fifo(self) -> str:
