@@ -249,6 +249,8 @@ def test_a_user_namespace_in_a_closed_directory(box: Box) -> None:
     linux["namespaces"].append({"type": "user"})
     linux["uidMappings"] = [{"containerID": 0, "hostID": 100_000, "size": 65_536}]
     linux["gidMappings"] = [{"containerID": 0, "hostID": 200_000, "size": 65_536}]
+    linux["namespaces"].append({"type": "time"})
+    linux["timeOffsets"] = {"boottime": {"secs": 1_000_000}}
     for path in [box.directory / "rootfs", *(box.directory / "rootfs").rglob("*")]:
         os.lchown(path, 100_000, 200_000)
     data = box.directory / "data"
@@ -270,9 +272,22 @@ def test_a_user_namespace_in_a_closed_directory(box: Box) -> None:
     assert Path(f"/proc/{pid}/uid_map").read_text().split() == ["0", "100000", "65536"]
     assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "77\n"
     assert box.ok("exec", "--user", "1000:1000", "box", "id").startswith("uid=1000(alice)")
+    assert int(box.ok("exec", "box", "cut", "-d.", "-f1", "/proc/uptime")) > 1_000_000
     assert (box.directory / "rootfs/made").stat().st_uid == 100_000
     lines = box.output.read_text().splitlines()
     assert lines[0].startswith("uid=0(root)") and lines[1] == "seen" and lines[3] == "null"
+    second = Box(box.directory)
+    second.config = json.loads(json.dumps(box.config))
+    for entry in second.config["linux"]["namespaces"]:
+        if entry["type"] in ("user", "time"):
+            entry["path"] = f"/proc/{pid}/ns/{entry['type']}"
+    del second.config["linux"]["timeOffsets"], second.config["linux"]["uidMappings"]
+    second.config["linux"]["cgroupsPath"] += "-2"
+    second.save("sh", "-c", "id; cat /proc/self/uid_map; cut -d. -f1 /proc/uptime")
+    joined = second("run", "--bundle", str(box.directory), "second")
+    assert joined.code == 0, joined.err
+    assert joined.out.split()[0] == "uid=0(root)" and "100000" in joined.out
+    assert int(joined.out.split()[-1]) > 1_000_000
 
 
 def test_hooks_in_their_order_and_places(box: Box) -> None:

@@ -6,7 +6,7 @@ program that waits for `start` with all of its rights gone already.
 
 from __future__ import annotations
 
-from tiffin.errors import NotSupportedError, UsageError
+from tiffin.errors import UsageError
 from tiffin.model.record import Record
 from tiffin.oci import mounts, process
 from tiffin.runtime.compile import (
@@ -109,15 +109,12 @@ def _enter_user(plan: Plan, config: dict[str, Any], spaces: dict[str, str]) -> N
     if "user" not in spaces:
         return
     linux = config["linux"]
-    if spaces["user"]:
-        raise NotSupportedError(
-            "config.json: joining a user namespace is not supported yet",
-        )
     score = config.get("process", {}).get("oomScoreAdj")
+    made = not spaces["user"]  # one that is joined has its maps
     plan.add(
         "ID_MAPS",
-        _map(linux["uidMappings"]),
-        _map(linux["gidMappings"]),
+        _map(linux["uidMappings"]) if made else "",
+        _map(linux["gidMappings"]) if made else "",
         "" if score is None else str(score),
         doing="map the ids of the user namespace",
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import array
 import errno
 import fcntl
 import os
+import sys
 
 from tiffin.errors import HostError, LaunchError, UsageError
 from tiffin.runtime import native
@@ -39,9 +39,7 @@ class Channel:
                 return []
             for level, kind, payload in ancillary:
                 if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                    fds = array.array("i")
-                    fds.frombytes(payload)
-                    self.master = fds[0]
+                    self.master = int.from_bytes(payload[:4], sys.byteorder)
             self._rest += data
         line, _, self._rest = self._rest.partition(b"\n")
         words = line.decode("utf-8", "replace").split()
@@ -202,7 +200,7 @@ def hand_over(master: int, console_socket: str) -> None:
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         connection.connect(console_socket)
-        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [master]).tobytes())
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))
         connection.sendmsg([b"/dev/ptmx"], [rights])
     except OSError as error:
         raise HostError(f"cannot send the terminal to {console_socket!r}: {error.strerror}") from error
