@@ -88,7 +88,7 @@ static int remount_below(const char *path, uint64_t attributes)
     return result;
 }
 
-static int set_attributes(int fd, bool recursive, uint64_t attributes, unsigned long propagation)
+int set_mount(int fd, bool recursive, uint64_t attributes, unsigned long propagation)
 {
     if (!attributes && !propagation)
         return 0;
@@ -99,7 +99,7 @@ static int set_attributes(int fd, bool recursive, uint64_t attributes, unsigned 
 
 int change_mount(int fd, bool recursive, uint64_t attributes)
 {
-    int result = set_attributes(fd, recursive, attributes, 0);
+    int result = set_mount(fd, recursive, attributes, 0);
     if (result == 0 || !call_is_missing())
         return result;
     char path[PATH_MAX];
@@ -115,7 +115,7 @@ int change_mount(int fd, bool recursive, uint64_t attributes)
 int bind_over(int source, int target, bool recursive, uint64_t attributes, unsigned long propagation)
 {
     AUTO_CLOSE int tree = clone_mount(source, recursive);
-    if (tree >= 0 && set_attributes(tree, recursive, attributes, propagation) == 0)
+    if (tree >= 0 && set_mount(tree, recursive, attributes, propagation) == 0)
         return sys_move_mount(tree, target);
     if (!call_is_missing())
         return -1;

@@ -27,6 +27,10 @@ struct child {
     uint64_t rows, columns;
     int root;
     int null;                  /* a masked path's cover for files, once needed */
+    int trees[MAX_TREES];      /* detached mounts that wait to be attached, -1 for none */
+    int userns;                /* to map ids by, while the process in between prepares mounts, or -1 */
+    bool mapped;               /* born in a user namespace, as somebody who is nobody there */
+    bool prepared;             /* what stands before CLONE is done, and `root` is detached */
     uid_t uid;
     bool umask_set;
     bool console;
@@ -41,6 +45,9 @@ struct child {
 
 _Noreturn void child_main(struct child *child);
 
+/* Carry out operations, up to one of a code (-1: all of them). */
+int child_carry_out(struct child *child, struct cursor *cursor, int until);
+
 /* Wait until the parent has written the state and lets the program run. */
 int child_handshake(struct child *child);
 
@@ -53,6 +60,10 @@ int op_bind_in(struct child *child, const struct op *op);
 int op_root_given(struct child *child, const struct op *op);
 int op_bind_in_given(struct child *child, const struct op *op);
 int op_root_readonly(struct child *child, const struct op *op);
+int op_tree(struct child *child, const struct op *op);
+int op_tree_in(struct child *child, const struct op *op);
+int op_idmap(struct child *child, const struct op *op);
+int op_attach(struct child *child, const struct op *op);
 int op_pivot(struct child *child, const struct op *op);
 int op_mask_in(struct child *child, const struct op *op);
 int op_readonly_in(struct child *child, const struct op *op);

@@ -15,7 +15,8 @@
 #define TIFFIN_VERSION "unknown"
 #endif
 
-static const char usage[] = "usage: tiffin-launch launch | exec [-d] [FDS] | create [FDS] | --version\n"
+static const char usage[] = "usage: tiffin-launch launch | exec [-d] [FDS] | create [FDS] | wait |\n"
+                            "                     userns UID_MAP GID_MAP | --version\n"
                             "A plan is read from descriptor 3, the outcome written to descriptor 4.\n";
 
 /* Whatever the caller left open beyond the descriptors that a role knows must not reach a container. */
@@ -45,9 +46,12 @@ int main(int argc, char **argv)
     bool create = argc >= 2 && strcmp(argv[1], "create") == 0;
     bool exec = argc >= 2 && strcmp(argv[1], "exec") == 0;
     bool detach = exec && argc >= 3 && strcmp(argv[2], "-d") == 0;
+    bool wait = argc == 2 && strcmp(argv[1], "wait") == 0;
+    bool userns = argc == 4 && strcmp(argv[1], "userns") == 0;
     /* FDS: that many descriptors from PASSED_FDS_BASE on are for the program. */
     int passed = argc == 3 + detach && (create || exec) ? atoi(argv[argc - 1]) : 0;
-    if ((!launch && !exec && !create) || argc > 3 + detach || passed < 0 || passed > MAX_PASSED_FDS) {
+    bool counted = (create || exec) && argc <= 3 + detach && passed >= 0 && passed <= MAX_PASSED_FDS;
+    if (!launch && !wait && !userns && !counted) {
         write_all(2, usage, sizeof usage - 1);
         return 2;
     }
@@ -69,5 +73,9 @@ int main(int argc, char **argv)
         report_failure(STATUS_FD, &failure);
         return 125;
     }
+    if (wait)
+        return role_wait();
+    if (userns)
+        return role_userns(argv[2], argv[3]);
     return launch ? role_launch() : create ? role_create() : role_exec(detach);
 }

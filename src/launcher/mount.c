@@ -124,6 +124,63 @@ int op_bind_in(struct child *child, const struct op *op)
     return 0;
 }
 
+int op_tree(struct child *child, const struct op *op)
+{
+    const char *path = op->field[1].bytes;
+    bool recursive = op->field[2].number;
+    AUTO_CLOSE int source = open(path, O_PATH | O_CLOEXEC);
+    CHECK(child->failure, source, "open", path);
+    AUTO_CLOSE int tree = clone_mount(source, recursive);
+    CHECK(child->failure, tree, "open_tree", path);
+    if (op->field[5].number)
+        CHECK(child->failure, sys_mount_idmap(tree, recursive ? AT_RECURSIVE : 0u, child->userns), "map ids of", path);
+    CHECK(child->failure, set_mount(tree, recursive, op->field[3].number, op->field[4].number), "mount_setattr", path);
+    child->trees[op->field[0].number] = keep_fd(&tree);
+    return 0;
+}
+
+int op_tree_in(struct child *child, const struct op *op)
+{
+    const char *path = op->field[1].bytes;
+    AUTO_CLOSE int place = path_open(child->root, path);
+    CHECK(child->failure, place, "open", path);
+    int tree = clone_mount(place, false);
+    CHECK(child->failure, tree, "open_tree", path);
+    child->trees[op->field[0].number] = tree;
+    return 0;
+}
+
+int op_idmap(struct child *child, const struct op *op)
+{
+    /* Both are the host's paths, in the mount namespace of the process in between. */
+    const char *path = op->field[0].bytes;
+    AUTO_CLOSE int source = open(path, O_PATH | O_CLOEXEC);
+    CHECK(child->failure, source, "open", path);
+    AUTO_CLOSE int tree = clone_mount(source, false);
+    CHECK(child->failure, tree, "open_tree", path);
+    CHECK(child->failure, sys_mount_idmap(tree, 0, child->userns), "map ids of", path);
+    AUTO_CLOSE int target = open(op->field[1].bytes, O_PATH | O_CLOEXEC);
+    CHECK(child->failure, target, "open", op->field[1].bytes);
+    CHECK(child->failure, sys_move_mount(tree, target), "move_mount", op->field[1].bytes);
+    return 0;
+}
+
+int op_attach(struct child *child, const struct op *op)
+{
+    int *tree = &child->trees[op->field[0].number];
+    const char *path = op->field[1].bytes;
+    REQUIRE(child->failure, *tree >= 0, EBADF, "attach", path);
+    struct stat stat;
+    CHECK(child->failure, fstat(*tree, &stat), "stat", path);
+    AUTO_CLOSE int target = mount_point(child, path, S_ISDIR(stat.st_mode) ? MADE_DIRECTORY : MADE_FILE);
+    if (target < 0)
+        return -1;
+    CHECK(child->failure, sys_move_mount(*tree, target), "move_mount", path);
+    close(*tree);
+    *tree = -1;
+    return 0;
+}
+
 int op_root_readonly(struct child *child, const struct op *op)
 {
     (void)op;

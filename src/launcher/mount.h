@@ -14,6 +14,9 @@ int clone_mount(int fd, bool recursive);
    for all mounts below if recursive. */
 int bind_over(int source, int target, bool recursive, uint64_t attributes, unsigned long propagation);
 
+/* Set attributes and propagation of a detached mount. */
+int set_mount(int fd, bool recursive, uint64_t attributes, unsigned long propagation);
+
 /* Set MOUNT_ATTR_* on the mount that fd is the root of. */
 int change_mount(int fd, bool recursive, uint64_t attributes);
 

@@ -12,14 +12,15 @@ enum {
     ONCE = 4,
     IN_ROOT = 8,   /* needs ROOT before it, and no PIVOT */
     ON_HOST = 16,  /* no PIVOT before it: the path it names is the host's */
-    IN_CREATE = 32, /* allowed in role create */
-    MONITORED = 64, /* not in role create, which leaves no monitor */
+    IN_WAIT = 32,  /* allowed in role wait */
+    IN_CREATE = 64, /* allowed in role create */
+    MONITORED = 128, /* not in role create, which leaves no monitor */
 };
 enum { KEPT = IN_LAUNCH | ON_HOST | MONITORED };
 enum { IN_BOTH = IN_LAUNCH | IN_EXEC, SETUP = IN_LAUNCH | ON_HOST, INSIDE = IN_LAUNCH | IN_ROOT };
 
 static const unsigned char allowed[MAX_OP_CODE + 1] = {
-    [OP_RUN_DIR] = KEPT | ONCE,
+    [OP_RUN_DIR] = KEPT | IN_WAIT | ONCE,
     [OP_EXIT_FILE] = KEPT | ONCE,
     [OP_LOG] = KEPT | ONCE,
     [OP_STDIO] = KEPT | ONCE,
@@ -32,7 +33,13 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_OOM_FILE] = KEPT | ONCE,
     [OP_ON_EXIT] = KEPT | ONCE,
     [OP_DEVICE_BPF] = SETUP | ONCE,
+    [OP_HEALTH] = KEPT | ONCE,
+    [OP_FREEZER] = KEPT | ONCE,
+    [OP_RESTART] = KEPT | IN_WAIT | ONCE,
+    [OP_FAILED] = IN_WAIT | ONCE,
     [OP_UNSHARE] = IN_LAUNCH,
+    [OP_EVENTS] = IN_BOTH | ON_HOST | MONITORED | ONCE,
+    [OP_EVENT_LAST] = KEPT,
     [OP_ENTER] = IN_EXEC | ONCE,
     [OP_PROPAGATION] = SETUP,
     [OP_MOUNT] = SETUP,
@@ -77,6 +84,13 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_ROOT_AS_IS] = IN_CREATE | ON_HOST | ONCE,
     [OP_CHROOT] = IN_CREATE | IN_ROOT | ONCE,
     [OP_TMPFS_COPY_IN] = IN_CREATE | IN_ROOT,
+    [OP_DONOR] = SETUP,
+    [OP_TREE_FROM] = SETUP,
+    [OP_ATTACH] = INSIDE,
+    [OP_TREE] = SETUP,
+    [OP_TREE_IN] = INSIDE,
+    [OP_IDMAP] = SETUP,
+    [OP_USERNS] = SETUP | ONCE,
 };
 
 static bool has_dotdot(const char *path)
@@ -114,12 +128,38 @@ static const char *check_values(const struct op *op)
         return f[0].number & ~(uint64_t)(ALL_NAMESPACES & ~(CLONE_NEWUSER | CLONE_NEWPID)) ? "unknown flags" : NULL;
     case OP_JOIN_NS:
         return is_one_namespace(f[0].number) ? NULL : "not one namespace";
+    case OP_DONOR:
+        return f[0].number == 0 || f[0].number > INT_MAX ? "bad pid" : NULL;
+    case OP_TREE:
+        if (f[2].number > 1 || f[5].number > 1)
+            return "bad flag";
+        if (f[4].number & ~(uint64_t)(MS_REC | MS_PROPAGATION))
+            return "unknown propagation";
+        return f[0].number >= MAX_TREES ? "no such tree" : NULL;
+    case OP_USERNS:
+        if (!f[1].size || !f[2].size || f[1].size >= 4096 || f[2].size >= 4096)
+            return "bad map";
+        return f[3].number >= UINT32_MAX || f[4].number >= UINT32_MAX ? "bad ids" : NULL;
+    case OP_TREE_FROM:
+    case OP_TREE_IN:
+    case OP_ATTACH:
+        return f[0].number >= MAX_TREES ? "no such tree" : NULL;
     case OP_ENTER:
         if (f[0].number == 0 || f[0].number > INT_MAX)
             return "bad pid";
         return f[2].number & ~(uint64_t)ALL_NAMESPACES ? "unknown flags" : NULL;
     case OP_ON_EXIT:
         return f[0].size == 0 || f[0].size > MAX_ON_EXIT ? "bad argument list" : NULL;
+    case OP_RESTART:
+        return f[1].size == 0 || f[1].size > MAX_ON_EXIT ? "bad argument list" : NULL;
+    case OP_HEALTH:
+        /* Nothing may be due all the time. */
+        for (int i = 2; i < 6; i++)
+            if (f[i].number > INT64_MAX || (i != 4 && f[i].number < 1000000))
+                return "bad time";
+        return f[6].number == 0 || f[1].number > MAX_PLAN_BYTES ? "bad number" : NULL;
+    case OP_FAILED:
+        return f[0].number > 255 ? "bad code" : NULL;
     case OP_DEVICE_BPF:
         return f[1].size == 0 || f[1].size % 8 || f[1].size / 8 > 4096 ? "bad program size" : NULL;
     case OP_SECCOMP:
@@ -143,7 +183,10 @@ static const char *check_values(const struct op *op)
         return f[1].number > 0177777 || f[3].number > UINT32_MAX || f[4].number > UINT32_MAX ? "bad mode or owner"
                                                                                               : NULL;
     case OP_RLIMIT:
+        return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 2 ? "bad limit" : NULL;
         return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 1 ? "bad limit" : NULL;
+    case OP_EVENTS:
+        return f[0].size && f[1].size ? NULL : "no file or actor";
     case OP_OOM_SCORE_ADJ:
         return f[0].number > 2000 ? "out of range" : NULL;
     case OP_UMASK:
@@ -179,6 +222,8 @@ static bool in_role(enum role role, unsigned rule)
     switch (role) {
     case ROLE_LAUNCH:
         return rule & IN_LAUNCH;
+    case ROLE_WAIT:
+        return rule & IN_WAIT;
     case ROLE_CREATE:
         return (rule & IN_CREATE) || ((rule & IN_LAUNCH) && !(rule & MONITORED));
     default:
@@ -190,6 +235,51 @@ static bool in_role(enum role role, unsigned rule)
 static bool owns(const struct rules *rules, uint64_t kind)
 {
     return rules->namespaces & kind;
+}
+
+/* What a plan with a user namespace has on which side of CLONE: before it, only what prepares mounts and raises limits,
+   done with the host's rights; after it everything else, done without them. */
+static const char *check_side(const struct rules *rules, const struct op *op)
+{
+    const uint32_t *seen = rules->seen;
+    bool mapped = seen[OP_USERNS];
+    bool before = mapped && !seen[OP_CLONE];
+    if (op->code == OP_USERNS && seen[OP_CLONE])
+        return "after CLONE";
+    if (op->code == OP_IDMAP || op->code == OP_TREE_IN || (op->code == OP_TREE && op->field[5].number))
+        return before ? NULL : "not between USERNS and CLONE";
+    if (op->code == OP_ROOT && mapped && !before)
+        return "after CLONE";
+    if (op->code == OP_CLONE && mapped && (!(op->field[0].number & CLONE_NEWNS) || !seen[OP_ROOT]))
+        return "a user namespace needs ROOT before it, and a new mount namespace";
+    if (!before)
+        return NULL;
+    switch (op->code) {
+    case OP_UNSHARE:
+    case OP_CGROUP_TASKS:
+    case OP_ATTACH:
+    case OP_MASK_IN:
+    case OP_READONLY_IN:
+    case OP_SYSCTL:
+    case OP_CONSOLE:
+    case OP_ROOT_READONLY:
+    case OP_PIVOT:
+    case OP_LOOPBACK:
+    case OP_HOSTNAME:
+    case OP_DOMAINNAME:
+    case OP_UMASK:
+    case OP_CHDIR:
+    case OP_LSM_EXEC:
+    case OP_NO_NEW_PRIVS:
+    case OP_SECCOMP:
+    case OP_CREDS:
+    case OP_CAPS:
+    case OP_INIT:
+    case OP_EXEC:
+        return "between USERNS and CLONE";
+    default:
+        return NULL;
+    }
 }
 
 const char *rules_check(struct rules *rules, const struct op *op)
@@ -218,13 +308,15 @@ const char *rules_check(struct rules *rules, const struct op *op)
         return "before CREDS";
     /* Without a mount namespace of its own, the child would rearrange the host. */
     if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT || op->code == OP_MOUNT_IN ||
-         op->code == OP_TMPFS_COPY_IN ||
-         op->code == OP_BIND_IN || op->code == OP_MASK_IN || op->code == OP_READONLY_IN ||
-         op->code == OP_ROOT_READONLY || op->code == OP_PROPAGATION_IN) &&
-        !owns(rules, CLONE_NEWNS))
+         op->code == OP_TMPFS_COPY_IN || op->code == OP_BIND_IN || op->code == OP_ATTACH || op->code == OP_MASK_IN ||
+         op->code == OP_READONLY_IN || op->code == OP_ROOT_READONLY || op->code == OP_PROPAGATION_IN) &&
+        !owns(rules, CLONE_NEWNS) && !(seen[OP_USERNS] && !seen[OP_CLONE]))
         return "without a new mount namespace";
     if ((op->code == OP_HOSTNAME || op->code == OP_DOMAINNAME) && !owns(rules, CLONE_NEWUTS))
         return "without a new UTS namespace";
+    const char *misplaced = check_side(rules, op);
+    if (misplaced)
+        return misplaced;
     if (op->code == OP_CLONE || op->code == OP_UNSHARE)
         rules->namespaces |= op->field[0].number;
     if (op->code == OP_JOIN_NS && rules->role == ROLE_CREATE)
@@ -232,7 +324,8 @@ const char *rules_check(struct rules *rules, const struct op *op)
     if (op->code == OP_STDIO)
         rules->tty = op->field[0].number & STDIO_TTY;
     seen[op->code]++;
-    if (seen[OP_CGROUP_TASKS] > MAX_TASKS_FILES || seen[OP_CGROUP_REMOVE] > MAX_REMOVE || seen[OP_JOIN_NS] > MAX_JOINS)
+    if (seen[OP_CGROUP_TASKS] > MAX_TASKS_FILES || seen[OP_CGROUP_REMOVE] > MAX_REMOVE || seen[OP_JOIN_NS] > MAX_JOINS ||
+        seen[OP_DONOR] > MAX_JOINS || seen[OP_TREE_FROM] > MAX_JOINS)
         return "too many";
     return check_values(op);
 }
@@ -240,8 +333,12 @@ const char *rules_check(struct rules *rules, const struct op *op)
 const char *rules_finish(const struct rules *rules)
 {
     const uint32_t *seen = rules->seen;
+    if (rules->role == ROLE_WAIT)
+        return !seen[OP_RUN_DIR] ? "no RUN_DIR" : !seen[OP_RESTART] ? "no RESTART" : NULL;
     if (!seen[OP_EXEC])
         return "no EXEC";
+    if (seen[OP_HEALTH] && !seen[OP_RESTART])
+        return "HEALTH without RESTART";
     if (rules->role == ROLE_EXEC)
         return seen[OP_ENTER] ? NULL : "no ENTER";
     if ((seen[OP_ROOT] && !seen[OP_PIVOT]) || (seen[OP_ROOT_AS_IS] && !seen[OP_CHROOT]))
@@ -252,6 +349,8 @@ const char *rules_finish(const struct rules *rules)
         return "no RUN_DIR";
     if (!seen[OP_EXIT_FILE])
         return "no EXIT_FILE";
+    if (seen[OP_USERNS] && !seen[OP_CLONE])
+        return "USERNS without CLONE";
     if (rules->tty != (seen[OP_CONSOLE] != 0))
         return "a terminal needs both STDIO_TTY and CONSOLE";
     return NULL;

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
+from tiffin.containers.boot import BootResult
 from tiffin.containers.command import words
 from tiffin.containers.logs import LogLine
 from tiffin.containers.result import Result
 from tiffin.engine import Engine
 from tiffin.errors import ConflictError
 from tiffin.model.container import Container, ContainerConfig, ContainerInfo
+from tiffin.model.event import Event
+from tiffin.model.stats import Stats
 from tiffin.runtime.attach import Attachment
 
 T = TypeVar("T")
@@ -84,6 +87,12 @@ class AsyncEngine:
             await _process_end(info.state.pid)
         return await asyncio.to_thread(self.engine.wait, info.container.id)
 
+    async def healthcheck(self, container: str) -> Result:
+        return await asyncio.to_thread(self.engine.healthcheck, container)
+
+    async def start_boot(self) -> list[BootResult]:
+        return await asyncio.to_thread(self.engine.start_boot)
+
     async def stop(self, container: str, *, timeout_s: float | None = None) -> None:
         await asyncio.to_thread(self.engine.stop, container, timeout_s=timeout_s)
 
@@ -101,6 +110,33 @@ class AsyncEngine:
         lines = await asyncio.to_thread(self.engine.logs, container, **options)
         while (line := await asyncio.to_thread(_next, lines)) is not None:
             yield line
+
+    async def events(
+        self,
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        filters: Mapping[str, Sequence[str]] | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[Event]:
+        """What happened; with `follow` what happens from now on, too. No thread is held while nothing does."""
+        from tiffin.system import events
+
+        chosen = filters or {}
+        events.check_filters(chosen)
+        paths = self.engine._parts.paths
+        found = events.poll(paths, since_ns, until_ns, chosen, follow=follow)
+        for event in found:
+            if event is None:
+                await asyncio.sleep(events.LOOK_AGAIN_S)
+            else:
+                yield event
+
+    async def stats(self, container: str) -> Stats:
+        return await asyncio.to_thread(self.engine.stats, container)
+
+    async def stats_all(self) -> list[Stats]:
+        return await asyncio.to_thread(self.engine.stats_all)
 
 
 def _next(lines: Iterator[LogLine]) -> LogLine | None:

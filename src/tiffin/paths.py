@@ -53,6 +53,11 @@ class Paths(Record):
         """Unfinished work, on the same file system as the rest; anything here that no live process holds is litter."""
         return f"{self.root}/tmp"
 
+    @property
+    def events(self) -> str:
+        """What happened, a line each; `events.1` beside it is older."""
+        return f"{self.root}/events"
+
     def container(self, container_id: str) -> str:
         return f"{self.root}/containers/{container_id}"
 

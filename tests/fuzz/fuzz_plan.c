@@ -33,7 +33,7 @@ static void walk(const struct plan *plan)
             if (op.field[i].bytes && op.code != OP_ON_EXIT && op.code != OP_EXEC)
                 touch(op.field[i].bytes, op.field[i].size);
         for (int i = 0; i < MAX_OP_FIELDS; i++) {
-            bool list = (op.code == OP_ON_EXIT && i == 0) || (op.code == OP_EXEC && (i == 1 || i == 2));
+            bool list = (op.code == OP_ON_EXIT && i == 0) || (op.code == OP_RESTART && i == 1) || (op.code == OP_EXEC && (i == 1 || i == 2));
             if (!list)
                 continue;
             char **strings = malloc(((size_t)op.field[i].size + 1) * sizeof *strings);
@@ -72,6 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct failure failure;
     check(data, size, ROLE_LAUNCH, &failure);
     check(data, size, ROLE_EXEC, &failure);
+    check(data, size, ROLE_WAIT, &failure);
     return 0;
 }
 
@@ -80,6 +81,7 @@ int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
     enum role role = strcmp(name, "exec") == 0     ? ROLE_EXEC
+                     : strcmp(name, "wait") == 0   ? ROLE_WAIT
                      : strcmp(name, "create") == 0 ? ROLE_CREATE
                                                    : ROLE_LAUNCH;
     uint8_t header[4];

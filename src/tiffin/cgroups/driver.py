@@ -32,11 +32,17 @@ class CgroupPlan(Record):
 
 
 class CgroupStats(Record):
-    """What a container uses now; None where the host does not account for it."""
+    """What a container uses now; None where the host does not account for it.
+
+    `inactive_file_bytes` is the part of the memory that the kernel can drop at once: page cache not used of late.
+    """
 
     memory_bytes: int | None = None
+    inactive_file_bytes: int | None = None
     cpu_usage_ns: int | None = None
     pids: int | None = None
+    block_read_bytes: int | None = None
+    block_written_bytes: int | None = None
 
 
 if TYPE_CHECKING:
@@ -87,6 +93,9 @@ if TYPE_CHECKING:
 
         def frozen(self, container_id: str) -> bool:
             """Whether the container was told to freeze; False without cgroups."""
+
+        def freezer(self, container_id: str) -> tuple[str, str] | None:
+            """The file that tells whether the container is frozen, and what it begins with then; None without one."""
 
         def kill_all(self, container_id: str) -> None:
             """Kill every process, frozen ones too, returning when none is left. HostError after five seconds."""

@@ -162,11 +162,18 @@ class V1Driver:
             base = self._base_of.get(controller)
             return None if base is None else files.read_number(f"{base}/{container_id}/{name}")
 
+        def text(controller: str, name: str) -> str | None:
+            base = self._base_of.get(controller)
+            return None if base is None else files.read(f"{base}/{container_id}/{name}")
+
         self._require(container_id)
         return CgroupStats(
             memory_bytes=number("memory", "memory.usage_in_bytes"),
             cpu_usage_ns=number("cpuacct", "cpuacct.usage"),
             pids=number("pids", "pids.current"),
+            inactive_file_bytes=files.keyed(text("memory", "memory.stat"), "total_inactive_file"),
+            block_read_bytes=_summed(text("blkio", "blkio.throttle.io_service_bytes_recursive"), "Read"),
+            block_written_bytes=_summed(text("blkio", "blkio.throttle.io_service_bytes_recursive"), "Write"),
         )
 
     # Life
@@ -308,6 +315,10 @@ class V1Driver:
         self._require(container_id)
         return f"{base}/{container_id}/freezer.state"
 
+    def freezer(self, container_id: str) -> tuple[str, str] | None:
+        base = self._base_of.get("freezer")
+        return (f"{base}/{container_id}/freezer.state", "FR") if base is not None else None
+
     def kill_all(self, container_id: str) -> None:
         directory = self._procs_dir(container_id)
         if not os.path.isdir(directory):
@@ -342,6 +353,14 @@ class V1Driver:
 
 def _limit(value: int | None) -> int | None:
     return None if value is None or value >= _UNLIMITED_BYTES else value
+
+
+def _summed(text: str | None, kind: str) -> int | None:
+    """The sum over all devices in "MAJOR:MINOR Kind number" lines."""
+    if text is None:
+        return None
+    rows = (line.split() for line in text.splitlines())
+    return sum(int(row[2]) for row in rows if len(row) == 3 and row[1] == kind)
 
 
 def _make_cpuset_parents(mount: str, parent: str) -> None:

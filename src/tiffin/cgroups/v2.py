@@ -154,6 +154,9 @@ class V2Driver:
             memory_bytes=files.read_number(f"{directory}/memory.current"),
             cpu_usage_ns=None if usage_us is None else usage_us * 1000,
             pids=files.read_number(f"{directory}/pids.current"),
+            inactive_file_bytes=files.keyed(files.read(f"{directory}/memory.stat"), "inactive_file"),
+            block_read_bytes=_summed(files.read(f"{directory}/io.stat"), "rbytes"),
+            block_written_bytes=_summed(files.read(f"{directory}/io.stat"), "wbytes"),
         )
 
     # Life
@@ -272,6 +275,9 @@ class V2Driver:
     def frozen(self, container_id: str) -> bool:
         return files.read(f"{self._base}/{container_id}/cgroup.freeze") == "1"
 
+    def freezer(self, container_id: str) -> tuple[str, str] | None:
+        return f"{self._base}/{container_id}/cgroup.freeze", "1"
+
     def kill_all(self, container_id: str) -> None:
         directory = f"{self._base}/{container_id}"
         if not os.path.isdir(directory):
@@ -284,3 +290,11 @@ class V2Driver:
 
     def mounts(self, *, private: bool, read_only: bool = True) -> tuple[tuple[str, str, str, tuple[str, ...]], ...]:
         return v2_mounts(read_only=read_only)
+
+
+def _summed(text: str | None, key: str) -> int | None:
+    """The sum over all devices in "MAJOR:MINOR key=number …" lines."""
+    if text is None:
+        return None
+    words = (word.partition("=") for word in text.split())
+    return sum(int(value) for name, _, value in words if name == key)

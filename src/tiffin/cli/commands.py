@@ -15,6 +15,7 @@ VERBS = {
     "cp": "copy CP",
     "create": "run CREATE",
     "diff": "changes DIFF",
+    "events": "events EVENTS",
     "exec": "exec EXEC",
     "export": "changes EXPORT",
     "history": "images HISTORY",
@@ -35,6 +36,7 @@ VERBS = {
     "run": "run RUN",
     "save": "archives SAVE",
     "start": "attach START",
+    "stats": "stats STATS",
     "stop": "lifecycle STOP",
     "tag": "images TAG",
     "top": "top TOP",
@@ -46,10 +48,10 @@ VERBS = {
 
 TOPICS = (
     ("Containers", ("run", "exec", "ps", "logs", "stop", "rm", "create", "start", "attach", "kill", "wait")),
-    ("Running containers", ("restart", "pause", "unpause", "top", "port", "update", "rename")),
+    ("Running containers", ("restart", "pause", "unpause", "top", "stats", "port", "update", "rename")),
     ("Their files", ("cp", "diff", "commit", "export")),
     ("Images", ("images", "bootstrap", "import", "load", "save", "tag", "history", "rmi")),
-    ("Both, and the rest", ("inspect", "info", "version")),
+    ("Both, and the rest", ("inspect", "events", "info", "version")),
 )
 
 GROUPS = {
@@ -59,7 +61,7 @@ GROUPS = {
             **{name: VERBS[name] for name in "attach create exec kill logs run start stop wait".split()},
             **{
                 name: VERBS[name]
-                for name in "commit cp diff export pause port rename restart top unpause update".split()
+                for name in "commit cp diff export pause port rename restart stats top unpause update".split()
             },
             "ls": VERBS["ps"],
             "rm": VERBS["rm"],
@@ -77,6 +79,8 @@ GROUPS = {
             "prune": "prune IMAGE_PRUNE",
         },
     ),
+    "generate": ("Make files for other programs", {"systemd": "generate SYSTEMD"}),
+    "healthcheck": ("Check the health of containers", {"run": "healthcheck RUN"}),
     "volume": (
         "Manage volumes",
         {
@@ -92,6 +96,7 @@ GROUPS = {
         {
             "check": "system CHECK",
             "df": "system DF",
+            "events": VERBS["events"],
             "info": VERBS["info"],
             "prune": "prune SYSTEM_PRUNE",
         },
@@ -115,12 +120,10 @@ ABSENT = {
     "checkpoint": "Tiffin does not checkpoint containers so far",
     "compose": "Tiffin reads no compose files so far",
     "context": "Tiffin works on its own host; choose a store with --root",
-    "events": "Tiffin records no events so far",
     "kube": "Tiffin reads no Kubernetes manifests so far",
     "network": "Tiffin has the networks none and host only so far",
     "plugin": "Tiffin has no plugins",
     "pod": "Tiffin has no pods so far",
-    "stats": "Tiffin shows no usage figures so far",
 }
 
 

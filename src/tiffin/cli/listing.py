@@ -101,15 +101,27 @@ def parse_filters(parsed: Parsed, known: Iterable[str], absent: dict[str, str] |
         name, equals, value = text.partition("=")
         name = name.strip().lower()
         if not equals:
-            raise parsed.invalid("filter", text, "not of the form name=value")
+            raise parsed.invalid("filter", text, "bad format of filter (expected name=value)")
         if absent and name in absent:
             from tiffin.errors import NotSupportedError
 
             raise NotSupportedError(f"--filter {name} is not supported yet: {absent[name]}")
         if name not in names:
-            raise parsed.invalid("filter", text, f"unknown filter '{name}'; the filters are {', '.join(names)}")
+            raise bad_filter(name, f"the filters are {', '.join(names)}")
         found.setdefault(name, []).append(value.strip())
     return found
+
+
+def bad_filter(text: str, hint: str) -> UsageError:
+    """Docker's words for a filter, or a value of one, that there is not."""
+    return UsageError(f"invalid filter '{text}'", hint=hint)
+
+
+def truth(name: str, value: str) -> bool:
+    """A filter's value that is true or false."""
+    if value.lower() not in ("true", "1", "false", "0"):
+        raise bad_filter(f"{name}={value}", "it is true or false")
+    return value.lower() in ("true", "1")
 
 
 def labels_match(wanted: Iterable[str], labels: dict[str, str]) -> bool:

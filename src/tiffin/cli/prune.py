@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tiffin.cli.listing import parse_filters
+from tiffin.cli.listing import parse_filters, truth
 from tiffin.cli.options import Option, Verb, absent
 from tiffin.cli.units import size
 from tiffin.errors import UsageError
@@ -36,10 +36,10 @@ def _images(context: Context, parsed: Parsed) -> int:
 
 
 def _volumes(context: Context, parsed: Parsed) -> int:
-    from tiffin.cli.volumes import chosen, truth
+    from tiffin.cli.volumes import chosen
 
     filters = parse_filters(parsed, ("all", "label", "label!"))
-    everything = parsed.flag("all") or any(truth(parsed, "all", value) for value in filters.get("all", ()))
+    everything = parsed.flag("all") or any(truth("all", value) for value in filters.get("all", ()))
     return _prune(
         context,
         parsed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.containers import pause
+from tiffin.containers import events, pause
 from tiffin.containers.command import merge_env, words
 from tiffin.containers.confine import confinement, spared
 from tiffin.errors import ConflictError, LaunchError, UsageError
@@ -111,9 +111,14 @@ def execute(
         raise ConflictError(f"Container {container.name} is paused, unpause the container before exec")
     with parts.timed("plan"):
         process = describe(parts, container, state, command, tty, user, workdir, env, privileged)
-        plan = _plan(parts, container, state, process, tty_size, privileged)
+        exec_id = {"execID": os.urandom(32).hex()}
+        plan = _plan(parts, container, state, process, tty_size, privileged, events.actor(container, exec_id))
     if parts.debug:
         parts.debug("plan:\n" + plan.describe())
+    # Docker's words, with the blank after a command without arguments.
+    shown = f"{command[0]} {' '.join(command[1:])}"
+    events.tell(parts, container, f"exec_create: {shown}", exec_id)
+    events.tell(parts, container, f"exec_start: {shown}", exec_id)
     with parts.timed("launch"):
         return _spawn(plan, stdio, tty, detach)
 
@@ -133,6 +138,10 @@ def describe(
     config = container.config
     passwd, group = _accounts(state)
     identity = users.resolve(container.user if user is None else user, config.groups, passwd, group)
+    if container.uid_maps:
+        from tiffin.containers.userns import check_identity
+
+        check_identity(container, identity)
     mask, _ = capabilities.resolve(config.cap_add, config.cap_drop, config.privileged or privileged, parts.bounding)
     names = list(capabilities.names_of(mask))
     held = names if identity.uid == 0 or privileged else []
@@ -174,6 +183,7 @@ def _plan(
     process: dict[str, Any],
     tty_size: tuple[int, int] | None,
     privileged: bool,
+    actor: str,
 ) -> Plan:
     security = options.parse_security_opts(container.config.security_opts)
     labels = lsm.labels(security, container.id, privileged=container.config.privileged or privileged)
@@ -188,6 +198,7 @@ def _plan(
         cgroup=parts.cgroups.joining(container.id, state.pid),
         confinement=confined,
         tty_size=tty_size,
+        events=(parts.paths.events, actor),
     )
 
 

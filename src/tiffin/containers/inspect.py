@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from tiffin.containers import inspect_empty
 from tiffin.containers.logs import rfc3339
 from tiffin.model.container import Container, ContainerInfo, ContainerState, Mount
+from tiffin.model.image import health_object
 from tiffin.runtime import signals
 from tiffin.runtime.security import masks, options
+from tiffin.state import restarts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,14 +30,14 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "Created": rfc3339(container.created_ns),
         "Path": container.argv[0],
         "Args": list(container.argv[1:]),
-        "State": _state(state),
+        "State": {**_state(state), **_health(parts, container)},
         "Image": container.image_id,
         "ResolvConfPath": f"{directory}/resolv.conf",
         "HostnamePath": f"{directory}/hostname",
         "HostsPath": f"{directory}/hosts",
         "LogPath": f"{directory}/output.log" if container.config.log.driver != "none" else "",
         "Name": f"/{container.name}",
-        "RestartCount": 0,
+        "RestartCount": restarts.count(parts.paths, container.id),
         "Driver": container.driver,
         "Platform": "linux",
         "MountLabel": "",
@@ -42,20 +45,39 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "AppArmorProfile": "",
         "ExecIDs": None,
         "HostConfig": _host_config(container),
-        "GraphDriver": {"Name": container.driver, "Data": {"UpperDir": driver.upper(container.id) or ""}},
+        "GraphDriver": {
+            "Name": container.driver,
+            "Data": _graph(container, state, driver.upper(container.id) or "", parts.paths.images),
+        },
         "Mounts": _mounts(container, parts.paths.volumes),
-        "Config": _config(container, image.config.entrypoint),
-        "NetworkSettings": {"Ports": {}, **_addresses(), "Networks": {container.config.network: _endpoint()}},
+        "Config": _config(container, image.config.entrypoint, image.config.exposed_ports),
+        "NetworkSettings": {
+            **inspect_empty.network_settings(state.pid),
+            "Ports": {},
+            **_addresses(),
+            "Networks": _networks(container.config.network),
+        },
         "Tiffin": {"ImageNames": list(image.names), "MonitorPid": state.monitor_pid},
+    }
+
+
+def _graph(container: Container, state: ContainerState, upper: str, images: str) -> dict[str, str]:
+    """Overlay's directories. Merged they are mounted in the container only, so that is where its root is seen."""
+    return {
+        "LowerDir": f"{images}/{container.image_id.removeprefix('sha256:')}" if upper else "",
+        "MergedDir": f"/proc/{state.pid}/root" if state.pid else "",
+        "UpperDir": upper,
+        "WorkDir": f"{upper.removesuffix('upper')}work" if upper else "",
     }
 
 
 def _state(state: ContainerState) -> dict[str, Any]:
     return {
         "Status": "paused" if state.paused else state.status,
-        "Running": state.status == "running",
+        # As Docker: one that is to be started again in a moment counts as running.
+        "Running": state.status in ("running", "restarting"),
         "Paused": state.paused,
-        "Restarting": False,
+        "Restarting": state.status == "restarting",
         "OOMKilled": state.oom_killed,
         "Dead": False,
         "Pid": state.pid,
@@ -66,6 +88,24 @@ def _state(state: ContainerState) -> dict[str, Any]:
     }
 
 
+def _health(parts: Parts, container: Container) -> dict[str, Any]:
+    from tiffin.containers import health as checks
+    from tiffin.state.health import read_health
+
+    check = container.config.health
+    if check is None or not checks.checked(check):
+        return {}
+    health = read_health(parts.paths, container.id, checks.with_defaults(check).timeout_ns)
+    if health is None:
+        return {}
+    log = [
+        {"Start": rfc3339(entry.start_ns), "End": rfc3339(entry.end_ns), "ExitCode": entry.exit_code,
+         "Output": entry.output}
+        for entry in health.log
+    ]  # fmt: skip
+    return {"Health": {"Status": health.status, "FailingStreak": health.failing_streak, "Log": log}}
+
+
 def _addresses() -> dict[str, Any]:
     """What a network gives, all of it empty: neither none nor host gives anything."""
     return {
@@ -74,11 +114,24 @@ def _addresses() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _networks(mode: str) -> dict[str, Any]:
+    """As Docker: a container in another's network has none of its own to tell of."""
+    return {} if mode.startswith(("container:", "ns:")) else {mode: _endpoint()}
+
+
 def _endpoint() -> dict[str, Any]:
-    return {"IPAMConfig": None, "Links": None, "Aliases": None, "NetworkID": "", "DNSNames": None, **_addresses()}
+    return {
+        "IPAMConfig": None,
+        "Links": None,
+        "Aliases": None,
+        "NetworkID": "",
+        "DNSNames": None,
+        "DriverOpts": None,
+        **_addresses(),
+    }
 
 
-def _config(container: Container, of_image: tuple[str, ...]) -> dict[str, Any]:
+def _config(container: Container, of_image: tuple[str, ...], ports: tuple[str, ...]) -> dict[str, Any]:
     config = container.config
     # As Docker shows them: what runs, merged from user and image.
     entrypoint = of_image if config.entrypoint is None else config.entrypoint
@@ -89,6 +142,7 @@ def _config(container: Container, of_image: tuple[str, ...]) -> dict[str, Any]:
         "AttachStdin": config.interactive,
         "AttachStdout": True,
         "AttachStderr": True,
+        **({"ExposedPorts": {port: {} for port in ports}} if ports else {}),
         "Tty": config.tty,
         "OpenStdin": config.interactive,
         "StdinOnce": config.interactive,
@@ -102,6 +156,7 @@ def _config(container: Container, of_image: tuple[str, ...]) -> dict[str, Any]:
         "Labels": dict(container.labels),
         "StopSignal": signals.name(container.stop_signal),
         "StopTimeout": container.stop_timeout_s,
+        **({"Healthcheck": health_object(config.health)} if config.health is not None else {}),
     }
 
 
@@ -110,6 +165,7 @@ def _host_config(container: Container) -> dict[str, Any]:
     resources = config.resources
     security = options.parse_security_opts(config.security_opts)
     return {
+        **inspect_empty.host_config(),
         "Binds": [_bind(mount) for mount in config.mounts if _is_bind(mount)] or None,
         "ContainerIDFile": "",
         "LogConfig": {
@@ -118,11 +174,11 @@ def _host_config(container: Container) -> dict[str, Any]:
         },
         "NetworkMode": config.network,
         "PortBindings": {},
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": {"Name": config.restart.name, "MaximumRetryCount": config.restart.maximum_retries},
         "AutoRemove": config.auto_remove,
         "VolumesFrom": list(config.volumes_from) or None,
-        "CapAdd": list(config.cap_add) or None,
-        "CapDrop": list(config.cap_drop) or None,
+        "CapAdd": inspect_empty.capability_names(config.cap_add),
+        "CapDrop": inspect_empty.capability_names(config.cap_drop),
         "CgroupnsMode": config.cgroupns,
         "GroupAdd": list(config.groups) or None,
         "IpcMode": config.ipc,
@@ -134,7 +190,8 @@ def _host_config(container: Container) -> dict[str, Any]:
         "Sysctls": dict(config.sysctls) or None,
         "Tmpfs": {m.target: ",".join(m.tmpfs_options) for m in config.mounts if m.type == "tmpfs"} or None,
         "UTSMode": "" if config.uts == "private" else config.uts,
-        "UsernsMode": "",
+        "UsernsMode": config.userns,
+        **_id_mappings(container),
         "ShmSize": config.shm_size_bytes,
         "Runtime": "native",
         "Init": config.init,
@@ -155,6 +212,14 @@ def _host_config(container: Container) -> dict[str, Any]:
         "MaskedPaths": list(masks.masked_paths(security, config.privileged)),
         "ReadonlyPaths": list(masks.readonly_paths(security, config.privileged)),
     }
+
+
+def _id_mappings(container: Container) -> dict[str, Any]:
+    """As Podman shows them; nothing where the ids are the host's."""
+    if not container.uid_maps:
+        return {}
+    uids, gids = ([":".join(map(str, entry)) for entry in maps] for maps in (container.uid_maps, container.gid_maps))
+    return {"IDMappings": {"UidMap": uids, "GidMap": gids}}
 
 
 def _is_bind(mount: Mount) -> bool:

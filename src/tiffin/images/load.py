@@ -73,7 +73,10 @@ def _load_file(
 def _load(store: ImageStore, archive: Archive, wanted: Platform | None) -> list[Image]:
     candidates = _candidates(archive, wanted)
     filed = [(candidate, [archive.layer(store, blob) for blob in candidate.layers]) for candidate in candidates]
-    return [store.add(candidate.config, layers, candidate.names) for candidate, layers in filed]
+    images = [store.add(candidate.config, layers, candidate.names) for candidate, layers in filed]
+    for image in images:
+        store.tell("load", image, image.names[0] if image.names else "")
+    return images
 
 
 def _candidates(archive: Archive, wanted: Platform | None) -> list[Candidate]:

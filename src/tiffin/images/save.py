@@ -85,6 +85,8 @@ def save(
             _save_file(store, chosen, destination, format, compression)
         else:
             _write(chosen, _Tar(store, destination), format, compression)
+    for image, names in chosen.values():
+        store.tell("save", image, names[0] if names else "")
 
 
 def _choose(store: ImageStore, references: Sequence[str]) -> dict[str, tuple[Image, list[str]]]:

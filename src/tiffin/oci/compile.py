@@ -12,9 +12,9 @@ from tiffin.oci import mounts, process
 from tiffin.runtime.compile import (
     CLONE_FLAGS,
     CLONE_NEWCGROUP,
-    DEFAULT_DEVICES,
+    DEFAULT_NODES,
+    DEV_LINKS,
     add_devices,
-    add_node,
     add_process,
 )
 from tiffin.runtime.ops import Plan
@@ -203,11 +203,14 @@ def _devices(plan: Plan, config: dict[str, Any], *, user: bool) -> None:
     listed = {node["path"] for node in config["linux"]["devices"]}
     if "/dev" not in own:
         if user:
-            for name, _, _ in DEFAULT_DEVICES:
-                path = f"/dev/{name}"
+            for path in (node["path"] for node in DEFAULT_NODES):
                 if path not in own | listed:
                     plan.add("BIND_IN", path, path, 0, 0, mounts.MS_PRIVATE, doing=f"bind the device {path}")
-        add_devices(plan, nodes=not user, skipped=own | listed)
+        else:
+            add_devices(plan, (node for node in DEFAULT_NODES if node["path"] not in own | listed))
+        for contents, path in DEV_LINKS:
+            if path not in own:
+                plan.add("SYMLINK_IN", contents, path, doing=f"link {path}")
     for index, node in enumerate(config["linux"]["devices"]):
         where = f"config.json: linux.devices[{index}]"
         _check_device(node, where)
@@ -217,7 +220,7 @@ def _devices(plan: Plan, config: dict[str, Any], *, user: bool) -> None:
         if user:
             plan.add("BIND_IN", path, path, 0, 0, mounts.MS_PRIVATE, doing=f"bind the device {path}")
         else:
-            add_node(plan, {**node, "fileMode": node.get("fileMode", 0o666) & 0o7777})
+            add_devices(plan, [{**node, "fileMode": node.get("fileMode", 0o666) & 0o7777}])
 
 
 def _check_device(node: dict[str, Any], where: str) -> None:

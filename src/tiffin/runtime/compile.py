@@ -9,10 +9,11 @@ from tiffin.model.record import Record
 from tiffin.runtime.ops import STDIO_OPEN_STDIN, STDIO_TTY, Plan
 from tiffin.runtime.security import capabilities
 from tiffin.runtime.security.lsm import Labels
+from tiffin.runtime.spec import NOBODY, Joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from tiffin.cgroups.driver import CgroupPlan
@@ -87,6 +88,10 @@ RLIMITS = {
 
 # Character devices of runtime-spec config-linux.md, "Default Devices".
 DEFAULT_DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+DEFAULT_NODES = tuple(
+    {"path": f"/dev/{name}", "type": "c", "major": major, "minor": minor, "fileMode": 0o666}
+    for name, major, minor in DEFAULT_DEVICES
+)
 DEV_LINKS = (
     ("/proc/self/fd", "/dev/fd"),
     ("/proc/self/fd/0", "/dev/stdin"),
@@ -96,6 +101,7 @@ DEV_LINKS = (
     ("/proc/kcore", "/dev/core"),
 )
 S_IFIFO = 0o010000
+SHM_TREE = 0  # the number of that detached mount
 S_IFCHR = 0o020000
 S_IFBLK = 0o060000
 
@@ -111,6 +117,11 @@ class Monitor(Record):
     open_stdin: bool = False
     tty_size: tuple[int, int] | None = None
     on_exit: tuple[str, ...] = ()
+    directory: str = ""
+    again: tuple[str, ...] = ()
+    health: tuple[str, int, int, int, int, int, int] | None = None
+    freezer: tuple[str, str] | None = None
+    events: tuple[str, str, tuple[str, ...]] | None = None  # the file, the actor, lines for after the end
 
 
 class Confinement(Record):
@@ -128,26 +139,35 @@ def compile_launch(
     rootfs_steps: Sequence[MountStep],
     cgroup: CgroupPlan,
     confinement: Confinement,
+    joined: Joined = NOBODY,
 ) -> Plan:
     """The plan that creates the container's namespaces and root and runs its first process."""
     plan = Plan()
     linux = spec["linux"]
-    kinds = [entry["type"] for entry in linux["namespaces"]]
+    kinds = [entry["type"] for entry in linux["namespaces"] if not entry.get("path")]
     _monitor(plan, monitor, spec["process"]["terminal"], cgroup)
+    _join(plan, linux["namespaces"], joined)
     flags = 0
     for kind in kinds:
         flags |= CLONE_FLAGS[kind]
+    trees: dict[int, int] = {}
+    if linux.get("uidMappings"):
+        from tiffin.runtime import mapped
+
+        flags &= ~CLONE_FLAGS["user"]
+        trees = mapped.prepare(plan, spec, rootfs_steps)
     plan.add("CLONE", flags & ~CLONE_NEWCGROUP, doing="make the container's namespaces")
     for path in cgroup.tasks:
         plan.add("CGROUP_TASKS", path, doing=f"join the cgroup {path}")
     if "cgroup" in kinds:
         plan.add("UNSHARE", CLONE_NEWCGROUP, doing="make a cgroup namespace")
-    plan.add("PROPAGATION", PROPAGATION[linux["rootfsPropagation"]], doing="detach from the host's mount tree")
-    for step in rootfs_steps:
-        doing = f"mount {step.fstype} on {step.target}"
-        plan.add("MOUNT", step.source, step.target, step.fstype, step.flags, step.data, doing=doing)
-    plan.add("ROOT", spec["root"]["path"], doing=f"open the root {spec['root']['path']}")
-    _root(plan, spec)
+    if not linux.get("uidMappings"):
+        plan.add("PROPAGATION", PROPAGATION[linux["rootfsPropagation"]], doing="detach from the host's mount tree")
+        for step in rootfs_steps:
+            doing = f"mount {step.fstype} on {step.target}"
+            plan.add("MOUNT", step.source, step.target, step.fstype, step.flags, step.data, doing=doing)
+        plan.add("ROOT", spec["root"]["path"], doing=f"open the root {spec['root']['path']}")
+    _root(plan, spec, joined, trees)
     plan.add("PIVOT", doing="enter the container's root")
     if "network" in kinds:
         plan.add("LOOPBACK", doing="bring up the loopback interface")
@@ -161,7 +181,7 @@ def compile_launch(
 
 def compile_exec(
     process: dict[str, Any], *, pid: int, start_ticks: int, kinds: Iterable[str], cgroup: CgroupPlan,
-    confinement: Confinement, tty_size: tuple[int, int] | None = None,
+    confinement: Confinement, tty_size: tuple[int, int] | None = None, events: tuple[str, str] | None = None,
 ) -> Plan:  # fmt: skip
     """The plan that runs one more process in a running container."""
     plan = Plan()
@@ -170,6 +190,8 @@ def compile_exec(
         flags |= CLONE_FLAGS[kind]
     if tty_size:
         plan.add("TTY_SIZE", *tty_size)
+    if events:
+        plan.add("EVENTS", *events)
     if cgroup.into:
         plan.add("CGROUP_INTO", cgroup.into, doing=f"join the cgroup {cgroup.into}")
     plan.add("ENTER", pid, start_ticks, flags, doing="enter the container")
@@ -193,6 +215,17 @@ def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -
         plan.add("TTY_SIZE", *monitor.tty_size)
     if monitor.on_exit:
         plan.add("ON_EXIT", list(monitor.on_exit))
+    if monitor.again:
+        plan.add("RESTART", monitor.directory, list(monitor.again))
+    if monitor.health:
+        plan.add("HEALTH", *monitor.health, doing="prepare the health check")
+        if monitor.freezer:
+            plan.add("FREEZER", *monitor.freezer)
+    if monitor.events:
+        path, actor, last = monitor.events
+        plan.add("EVENTS", path, actor)
+        for line in last:
+            plan.add("EVENT_LAST", line)
     if cgroup.oom_file:
         plan.add("OOM_FILE", cgroup.oom_file)
     for directory in cgroup.remove:
@@ -203,14 +236,36 @@ def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -
         plan.add("CGROUP_INTO", cgroup.into, doing=f"join the cgroup {cgroup.into}")
 
 
-def _root(plan: Plan, spec: dict[str, Any]) -> None:
+def _join(plan: Plan, namespaces: list[dict[str, str]], joined: Joined) -> None:
+    """What is entered before the child is made: namespaces that are there already, and a mount out of one."""
+    for entry in namespaces:
+        # A user namespace is entered last, when there is nothing left to do with the host's rights.
+        if (path := entry.get("path")) and entry["type"] != "user":
+            plan.add("JOIN_NS", CLONE_FLAGS[entry["type"]], path, doing=f"join the {entry['type']} namespace {path}")
+    for pid, ticks in joined.donors:
+        plan.add("DONOR", pid, ticks, doing="join the namespaces of another container")
+    if joined.shm:
+        plan.add("TREE_FROM", SHM_TREE, joined.shm, "/dev/shm", doing="share the other container's /dev/shm")
+
+
+def _root(plan: Plan, spec: dict[str, Any], joined: Joined, trees: dict[int, int]) -> None:
+    """`trees` are mounts that were prepared: their index in the spec, and the tree's number."""
     linux = spec["linux"]
-    for mount in spec["mounts"]:
-        add_mount(plan, mount)
-        if mount["destination"] == "/dev" and mount["type"] == "tmpfs":
-            add_devices(plan)
-    for node in linux["devices"]:
-        add_node(plan, node)
+    for index, mount in enumerate(spec["mounts"]):
+        if joined.shm and mount["source"] == joined.shm:
+            plan.add("ATTACH", SHM_TREE, mount["destination"], doing=f"share {mount['destination']}")
+            continue
+        if index in trees:
+            plan.add("ATTACH", trees[index], mount["destination"], doing=f"bind {mount['destination']}")
+        else:
+            add_mount(plan, mount)
+        if is_dev(mount):
+            if not linux.get("uidMappings"):
+                add_devices(plan, DEFAULT_NODES)
+            for contents, path in DEV_LINKS:
+                plan.add("SYMLINK_IN", contents, path, doing=f"link {path}")
+    if not linux.get("uidMappings"):
+        add_devices(plan, linux["devices"])
     if spec["process"]["terminal"]:
         plan.add("CONSOLE", doing="allocate a terminal")
     for key, value in linux["sysctl"].items():
@@ -223,33 +278,30 @@ def _root(plan: Plan, spec: dict[str, Any]) -> None:
         plan.add("ROOT_READONLY", doing="make the root read-only")
 
 
-def add_node(plan: Plan, node: dict[str, Any]) -> None:
-    """One entry of the spec's `devices`."""
-    kind = {"b": S_IFBLK, "p": S_IFIFO}.get(node["type"], S_IFCHR)
-    plan.add(
-        "MKNOD_IN",
-        node["path"],
-        kind | node.get("fileMode", 0o660),
-        os.makedev(node.get("major", 0), node.get("minor", 0)),
-        node.get("uid", 0),
-        node.get("gid", 0),
-        doing=f"make the device {node['path']}",
-    )
+def is_dev(mount: dict[str, Any]) -> bool:
+    """Whether this is the container's own /dev, which gets the default devices."""
+    return bool(mount["destination"] == "/dev" and mount["type"] == "tmpfs")
 
 
-def add_devices(plan: Plan, *, nodes: bool = True, skipped: Container[str] = ()) -> None:
-    """What every container has in /dev."""
-    for name, major, minor in DEFAULT_DEVICES if nodes else ():
-        path = f"/dev/{name}"
-        if path in skipped:
-            continue
-        plan.add("MKNOD_IN", path, S_IFCHR | 0o666, os.makedev(major, minor), 0, 0, doing=f"make the device {path}")
-    for contents, path in DEV_LINKS:
-        plan.add("SYMLINK_IN", contents, path, doing=f"link {path}")
+def add_devices(
+    plan: Plan, nodes: Iterable[dict[str, Any]], outside: Callable[[int, int], tuple[int, int]] | None = None
+) -> None:
+    """Device nodes of the spec; `outside` gives the host's ids of owners."""
+    for node in nodes:
+        kind = {"b": S_IFBLK, "p": S_IFIFO}.get(node["type"], S_IFCHR)
+        owner = (node.get("uid", 0), node.get("gid", 0))
+        plan.add(
+            "MKNOD_IN",
+            node["path"],
+            kind | node.get("fileMode", 0o660),
+            os.makedev(node.get("major", 0), node.get("minor", 0)),
+            *(outside(*owner) if outside else owner),
+            doing=f"make the device {node['path']}",
+        )
 
 
-def add_mount(plan: Plan, mount: dict[str, Any]) -> None:
-    """One entry of the spec's `mounts` as an operation."""
+def add_mount(plan: Plan, mount: dict[str, Any], tree: int | None = None) -> None:
+    """One entry of the spec's `mounts` as an operation; with `tree` a bind is only prepared, under that number."""
     target, kind, source = mount["destination"], mount["type"], mount["source"]
     options: list[str] = mount["options"]
     flags = attributes = 0
@@ -264,15 +316,35 @@ def add_mount(plan: Plan, mount: dict[str, Any]) -> None:
             attributes &= ~MOUNT_ATTR.get(MS_CLEARED[option], 0)
         elif option in PROPAGATION:
             propagation = PROPAGATION[option]
-        elif option not in ("bind", "rbind", "defaults"):
+        elif option not in ("bind", "rbind", "defaults", "idmap", "ridmap"):
             data.append(option)
     if "bind" in options or "rbind" in options:
         if data:
             raise UsageError(f"unknown bind mount option {data[0]!r} for {target}")
         recursive = int("rbind" in options)
+        if tree is not None:
+            maps = int("idmap" in options or "ridmap" in options)
+            doing = f"bind {source} on {target}" + (" with mapped ids" if maps else "")
+            plan.add("TREE", tree, source, recursive, attributes, propagation, maps, doing=doing)
+            return
         plan.add("BIND_IN", source, target, recursive, attributes, propagation, doing=f"bind {source} on {target}")
         return
     plan.add("MOUNT_IN", source, target, kind, flags, ",".join(data), doing=f"mount {kind} on {target}")
+
+
+def add_limits(plan: Plan, process: dict[str, Any], how: int) -> None:
+    """The process's limits; `how` as RLIMIT's last field."""
+    for limit in process["rlimits"]:
+        name = limit["type"].removeprefix("RLIMIT_").lower()
+        if name not in RLIMITS:
+            raise UsageError(f"unknown ulimit {name!r}", hint="known are " + ", ".join(RLIMITS))
+        shown = f"ulimit {name} to {limit['soft']}:{limit['hard']}"
+        plan.add("RLIMIT", RLIMITS[name], limit["soft"], limit["hard"], how, doing=f"set {shown}")
+
+
+def add_oom_score(plan: Plan, process: dict[str, Any]) -> None:
+    if "oomScoreAdj" in process:
+        plan.add("OOM_SCORE_ADJ", process["oomScoreAdj"] + 1000, doing="set the OOM score")
 
 
 def add_process(
@@ -282,14 +354,9 @@ def add_process(
 
     `before_exec` adds operations that run with the program's own rights, before a filter that would hinder them.
     """
-    for limit in process["rlimits"]:
-        name = limit["type"].removeprefix("RLIMIT_").lower()
-        if name not in RLIMITS:
-            raise UsageError(f"unknown ulimit {name!r}", hint="known are " + ", ".join(RLIMITS))
-        shown = f"ulimit {name} to {limit['soft']}:{limit['hard']}"
-        plan.add("RLIMIT", RLIMITS[name], limit["soft"], limit["hard"], 0, doing=f"set {shown}")
-    if "oomScoreAdj" in process:
-        plan.add("OOM_SCORE_ADJ", process["oomScoreAdj"] + 1000, doing="set the OOM score")
+    add_limits(plan, process, 0)
+    if not any(name == "OOM_SCORE_ADJ" for name, _, _ in plan):
+        add_oom_score(plan, process)
     plan.add("UMASK", process["user"].get("umask", 0o022))
     # Still as root: a missing working directory is made, as Docker does.
     plan.add("CHDIR", process["cwd"], 1, doing=f"change to the working directory {process['cwd']}")

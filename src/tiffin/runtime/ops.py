@@ -37,6 +37,12 @@ OPS: dict[str, tuple[int, str]] = {
     "ON_EXIT": (12, "l"),  # argv to exec after the end, unless the owner said it would clean up
     "DEVICE_BPF": (13, "sb"),  # v2 directory, BPF_PROG_TYPE_CGROUP_DEVICE instructions
     "UNSHARE": (14, "u"),  # CLONE_NEW* flags, by the child, after it joined its cgroups
+    # The monitor's checks and restarts.
+    "HEALTH": (60, "suuuuuu"),  # file with an exec plan, offset of ENTER's pid there, interval, timeout, start period
+    # and start interval in ns, failures in a row that make it unhealthy
+    "FREEZER": (61, "ss"),  # file that says whether the container is paused, what it then begins with
+    "RESTART": (62, "sl"),  # the container's directory, argv to exec when it is time to start it again
+    "FAILED": (63, "u"),  # role wait: the exit code that the failed launch stands for
     # Entering a running container (role exec).
     "ENTER": (16, "uuu"),  # pid, its start time in clock ticks, CLONE_NEW* flags for setns(pidfd)
     # The child, still on the host's mount tree.
@@ -58,7 +64,7 @@ OPS: dict[str, tuple[int, str]] = {
     "LOOPBACK": (40, ""),  # bring `lo` up
     "HOSTNAME": (41, "s"),
     "DOMAINNAME": (42, "s"),
-    "RLIMIT": (43, "uuuu"),  # resource number, soft, hard, 1 = a refusal is no failure
+    "RLIMIT": (43, "uuuu"),  # resource number, soft, hard, 1 = a refusal is no failure, 2 = only raise the hard limit
     "OOM_SCORE_ADJ": (44, "u"),  # value + 1000
     "UMASK": (45, "u"),
     "CHDIR": (46, "su"),  # path, 1 = make it if missing
@@ -68,7 +74,20 @@ OPS: dict[str, tuple[int, str]] = {
     "CREDS": (50, "uub"),  # uid, gid, supplementary groups as u32 array
     "CAPS": (51, "uuuuu"),  # bounding, effective, permitted, inheritable, ambient as bit masks
     "INIT": (52, ""),  # stay as PID 1, reap and forward signals; what follows happens in a child
+    # Events (state/events.py), among the monitor's; written by it, and by the launcher of an exec.
+    "EVENTS": (65, "ss"),  # the file they are appended to, the JSON members "ID" and "Attributes" up to the last one
+    "EVENT_LAST": (66, "s"),  # a line that follows the container's end, as JSON up to its last attribute
     "EXEC": (53, "sll"),  # file name (looked up in PATH of env when it has no slash), argv, env
+    # Namespaces and mounts of others. A tree is a detached mount, kept under a number until it is attached.
+    "DONOR": (70, "uu"),  # pid, its start time in clock ticks: must live once what JOIN_NS and TREE_FROM name is open
+    "TREE_FROM": (71, "uss"),  # tree, path of a mount namespace, path in it
+    "ATTACH": (72, "us"),  # tree, target inside (made if missing)
+    "TREE": (73, "usuuuu"),  # tree, host source, recursive 0/1, MOUNT_ATTR_* to set, MS_* propagation, 1 = map ids
+    "TREE_IN": (74, "us"),  # tree, path inside: what is mounted there
+    # With USERNS the process in between carries out what stands before CLONE, with the host's rights; the child that
+    # CLONE makes is born in the user namespace and has ROOT from it.
+    "IDMAP": (75, "ss"),  # host source, host target: mount it there with the ids of its files mapped
+    "USERNS": (76, "sssuu"),  # path ("": a new one), uid_map, gid_map, the host's ids of its root
     # What only an OCI runtime needs (role create, and its exec).
     "WAIT_START": (85, "ss"),  # FIFO that says go, FIFO that takes what fails after that; the parent goes home here
     "PASS_FDS": (86, "u"),  # how many descriptors, found from number 16 on, become 3 and up

@@ -12,7 +12,7 @@ import os
 from tiffin.storage.host import unescaped
 from tiffin.storage.inroot import open_in_root
 from tiffin.storage.probe import MS_PRIVATE, MS_REC, in_private_mounts
-from tiffin.storage.rootfs import MS_RDONLY
+from tiffin.storage.rootfs import IDMAP, MS_RDONLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,20 +31,29 @@ KERNEL_TYPES = frozenset(
 
 
 class Bind:
-    """A host path to show at `target` inside."""
+    """A host path to show at `target` inside; `mapped` with the ids of the container's user namespace."""
 
-    __slots__ = ("readonly", "source", "target")
+    __slots__ = ("mapped", "readonly", "source", "target")
 
-    def __init__(self, source: str, target: str, readonly: bool) -> None:
+    def __init__(self, source: str, target: str, readonly: bool, mapped: bool = False) -> None:
+        self.mapped = mapped
         self.source = source
         self.target = target
         self.readonly = readonly
 
 
-def mounted(steps: Sequence[MountStep], target: str, binds: Sequence[Bind] = (), *, read_only: bool = False) -> int:
+def mounted(
+    steps: Sequence[MountStep],
+    target: str,
+    binds: Sequence[Bind] = (),
+    *,
+    read_only: bool = False,
+    userns_fd: int = -1,
+) -> int:
     """The root that `steps` make at `target`, with `binds` in it, as a descriptor (O_PATH) to be closed by the caller.
 
-    A bind whose source or place is missing is left out. Raises `OSError`.
+    `userns_fd` is the user namespace whose ids steps and binds are mapped to. A bind whose source or place is missing
+    is left out. Raises `OSError`.
     """
     found: list[int] = []
 
@@ -52,12 +61,15 @@ def mounted(steps: Sequence[MountStep], target: str, binds: Sequence[Bind] = (),
         done: list[str] = []
         try:
             for step in steps:
-                calls.mount(step.source, step.target, step.fstype, step.flags, step.data, "mounting the root")
+                if step.fstype == IDMAP:
+                    calls.mount_mapped(step.source, step.target, userns_fd, "mapping ids")
+                else:
+                    calls.mount(step.source, step.target, step.fstype, step.flags, step.data, "mounting the root")
                 done.append(step.target)
             if read_only:
                 calls.mount("none", target, "", MS_REMOUNT | MS_BIND | MS_RDONLY, "", "a read-only root")
             for bind in binds:
-                _bind(calls, target, bind)
+                _bind(calls, target, bind, userns_fd)
             found.append(calls.open_tree(target, recursive=bool(binds)))
         finally:
             # Now and not with the namespace, whose end the kernel may put off beyond the descriptor's.
@@ -113,7 +125,7 @@ def _raise(failure: OSError | None, found: list[int]) -> None:
         raise failure
 
 
-def _bind(calls: MountCalls, root: str, bind: Bind) -> None:
+def _bind(calls: MountCalls, root: str, bind: Bind, userns_fd: int) -> None:
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -123,7 +135,11 @@ def _bind(calls: MountCalls, root: str, bind: Bind) -> None:
         try:
             if not os.path.exists(bind.source):
                 return
-            calls.mount(bind.source, f"/proc/self/fd/{inside}", "", MS_BIND | MS_REC, "", f"showing {bind.source}")
+            place, doing = f"/proc/self/fd/{inside}", f"showing {bind.source}"
+            if bind.mapped:
+                calls.mount_mapped(bind.source, place, userns_fd, doing, recursive=True)
+            else:
+                calls.mount(bind.source, place, "", MS_BIND | MS_REC, "", doing)
         finally:
             os.close(inside)
         if bind.readonly:
