@@ -47,13 +47,14 @@ static operation *const operations[MAX_OP_CODE + 1] = {
     [OP_CREDS] = op_creds,
     [OP_CAPS] = op_caps,
     [OP_INIT] = op_init,
+    [OP_PASS_FDS] = op_pass_fds,
     [OP_EXEC] = op_exec,
+    [OP_RUNTIME] = op_runtime,
     [OP_WAIT_START] = op_wait_start,
     [OP_HOOKS] = op_hooks,
     [OP_HOOK] = op_hook,
     [OP_FIND_EXEC] = op_find_exec,
     [OP_ID_MAPS] = op_id_maps,
-    [OP_PASS_FDS] = op_pass_fds,
     [OP_PERSONALITY] = op_personality,
     [OP_SCHEDULER] = op_scheduler,
     [OP_IO_PRIORITY] = op_io_priority,
@@ -157,7 +158,7 @@ int child_handshake(struct child *child)
 
 int child_ask(struct child *child, enum message_kind kind)
 {
-    struct message message = {.kind = kind};
+    struct message message = {.kind = kind, .container = child->container};
     char go;
     CHECK(child->failure, RETRY(write(child->channel, &message, sizeof message)), "write", "the parent");
     /* An end here means that the parent is gone, in the moment before it could take us along. */

@@ -7,11 +7,10 @@
 /* What the child and its parent say to each other over a SOCK_SEQPACKET pair. Its end means: exec succeeded. */
 enum message_kind { MESSAGE_READY = 1, MESSAGE_ERROR, MESSAGE_CONSOLE, MESSAGE_MAPS, MESSAGE_HOOKS };
 
-/* Descriptors that the program is given beyond its standard streams wait here. */
-enum { PASSED_FDS_BASE = 16, MAX_PASSED_FDS = 4096 };
 
 struct message {
     int kind;
+    pid_t container; /* MESSAGE_READY: the process that is to be watched, where it is not the sender */
     struct failure failure;
 };
 
@@ -22,6 +21,11 @@ struct child {
     int stdio[3];              /* pipe ends to become 0-2; -1 leaves the inherited one */
     int tasks[MAX_TASKS_FILES]; /* opened before any namespace was entered */
     int tasks_index;
+    pid_t container;           /* made by another runtime, or 0 */
+    int passed_from;           /* the first descriptor for the program beyond its stdio */
+    int passed_left;           /* and how many of them the caller gave */
+    int passed;                /* how many are in place */
+    bool tell_pid;             /* the program looks for its own pid in LISTEN_PID */
     int cgroup_procs;          /* where clone3 could not put us, or -1 */
     uint64_t namespaces;       /* to enter before anything else (role exec) */
     uint64_t rows, columns;
@@ -38,7 +42,6 @@ struct child {
     int start;                 /* role create: the FIFO that says go */
     int result;                /* role create: the FIFO for failures after that */
     int states[2];             /* role create: the container's state as JSON, for hooks */
-    unsigned passed_fds;
     const struct given_trees *given; /* role create with a user namespace: mounts to use, or NULL */
     struct failure *failure;
 };
@@ -97,7 +100,6 @@ int op_hooks(struct child *child, const struct op *op);
 int op_hook(struct child *child, const struct op *op);
 int op_find_exec(struct child *child, const struct op *op);
 int op_id_maps(struct child *child, const struct op *op);
-int op_pass_fds(struct child *child, const struct op *op);
 int op_personality(struct child *child, const struct op *op);
 int op_scheduler(struct child *child, const struct op *op);
 int op_io_priority(struct child *child, const struct op *op);
@@ -114,6 +116,9 @@ int child_ask(struct child *child, enum message_kind kind);
 char **string_array(struct child *child, const struct field *list);
 
 int op_init(struct child *child, const struct op *op);
+int op_pass_fds(struct child *child, const struct op *op);
+void fill_listen_pid(char *const *environment);
+int op_runtime(struct child *child, const struct op *op);
 int op_exec(struct child *child, const struct op *op);
 
 #endif

@@ -168,7 +168,7 @@ static int create(struct creation *creation)
     return creation->pid < 0 ? -1 : await_ready(creation);
 }
 
-int role_create(void)
+int role_create(int passed)
 {
     struct creation creation = {.failure = {.op = -1}, .channel = -1, .proc = -1, .pid = -1};
     creation.spawn.enter_pidfd = -1;
@@ -180,7 +180,9 @@ int role_create(void)
     creation.child.states[1] = CREATED_STATE_FD;
     for (int i = 0; i < 3; i++)
         creation.child.stdio[i] = -1;
-    for (int fd = STATUS_FD; fd <= CREATED_STATE_FD; fd++)
+    creation.child.passed_from = CREATE_PASSED_FD;
+    creation.child.passed_left = passed;
+    for (int fd = STATUS_FD; fd < CREATE_PASSED_FD + passed; fd++)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
     struct sigaction action = {.sa_handler = SIG_IGN};
     sigaction(SIGPIPE, &action, NULL);

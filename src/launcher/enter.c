@@ -139,6 +139,8 @@ static int start(struct entry *entry, uint64_t *ticks)
     if (entry->pid < 0)
         return -1;
     close_fd(&entry->spawn.enter_pidfd);
+    for (int i = 0; i < entry->child.passed_left; i++)
+        close(entry->child.passed_from + i);
     return await_exec(entry, ticks);
 }
 
@@ -154,7 +156,7 @@ static void keep_events(struct entry *entry)
     plan_free(&entry->plan);
 }
 
-int role_exec(bool detach)
+int role_exec(bool detach, int passed)
 {
     struct entry entry = {.failure = {.op = -1}, .channel = -1, .proc = -1, .pid = -1};
     entry.spawn.enter_pidfd = -1;
@@ -163,6 +165,10 @@ int role_exec(bool detach)
     entry.child.failure = &entry.failure;
     for (int i = 0; i < 3; i++)
         entry.child.stdio[i] = -1;
+    entry.child.passed_from = PASSED_FD;
+    entry.child.passed_left = passed;
+    for (int fd = PASSED_FD; fd < PASSED_FD + passed; fd++)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
     sigset_t awaited;
     block_signals(&awaited);
     fcntl(STATUS_FD, F_SETFD, FD_CLOEXEC);

@@ -55,31 +55,14 @@ static bool executable(const char *file)
     return S_ISREG(stat_.st_mode) && access(file, X_OK) == 0;
 }
 
-/* Nothing but 0-2 may reach the program. All our descriptors are close-on-exec; this covers any that are not ours. */
-static void close_on_exec_above_stdio(void)
+/* Nothing but 0-2 and what was passed may reach the program. All our descriptors are close-on-exec; this covers any
+   that are not ours. */
+static void close_on_exec_from(int first)
 {
-    if (sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
+    if (sys_close_range((unsigned)first, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
         return;
-    for (int fd = 3; fd < 1024; fd++)
+    for (int fd = first; fd < 1024 + MAX_PASSED; fd++)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
-}
-
-/* Put the descriptors that the program is given where it looks for them: 3 and up. Upwards one by one, since what is
-   overwritten has been moved already; our own channel gets out of the way first. */
-static int pass_fds(struct child *child)
-{
-    int channel = fcntl(child->channel, F_DUPFD_CLOEXEC, (int)(PASSED_FDS_BASE + child->passed_fds));
-    CHECK(child->failure, channel, "fcntl", NULL);
-    child->channel = channel;
-    for (unsigned i = 0; i < child->passed_fds; i++)
-        CHECK(child->failure, dup2((int)(PASSED_FDS_BASE + i), (int)(3 + i)), "pass", "a descriptor");
-    return 0;
-}
-
-int op_pass_fds(struct child *child, const struct op *op)
-{
-    child->passed_fds = (unsigned)op->field[0].number;
-    return 0;
 }
 
 /* The name's directory of PATH is looked for as exec will do it, without running anything. */
@@ -146,9 +129,9 @@ int op_exec(struct child *child, const struct op *op)
     /* Not before the privileges are gone: in a running container anything may lie at /dev/null. */
     if (child->role == ROLE_EXEC && own_null_device(child) < 0)
         return -1;
-    close_on_exec_above_stdio();
-    if (child->passed_fds && pass_fds(child) < 0)
-        return -1;
+    close_on_exec_from(3 + child->passed);
+    if (child->tell_pid)
+        fill_listen_pid(environment);
     if (!child->released && child_handshake(child) < 0)
         return -1;
     if (strchr(name, '/'))

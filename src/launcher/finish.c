@@ -155,6 +155,15 @@ static void tell_end(struct monitor *monitor, const struct exit_state *state)
     event_write_last(&monitor->events);
 }
 
+void monitor_delete_foreign(char **arguments)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        monitor_run_on_exit(arguments);
+    if (pid > 0)
+        RETRY(waitpid(pid, NULL, 0));
+}
+
 _Noreturn void monitor_finish(struct monitor *monitor, int status)
 {
     struct exit_state state = {.started_ns = monitor->started_ns, .finished_ns = clock_ns(CLOCK_REALTIME)};
@@ -170,6 +179,8 @@ _Noreturn void monitor_finish(struct monitor *monitor, int status)
     state.oom = monitor->options.oom_file && cgroup_saw_oom(monitor->options.oom_file);
     if (monitor->health)
         health_end(monitor->health, monitor->options.directory);
+    if (monitor->options.runtime_delete)
+        monitor_delete_foreign(monitor->options.runtime_delete);
     remove_cgroups(monitor);
     tell_end(monitor, &state);
     /* Said before the exit is: nobody may find it ended, do nothing about it, and see it start again. */

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 
-#include "child.h"
 #include "guard.h"
 #include "kernel.h"
+#include "ops.h"
 #include "roles.h"
 #include "wire.h"
 
@@ -15,7 +15,7 @@
 #define TIFFIN_VERSION "unknown"
 #endif
 
-static const char usage[] = "usage: tiffin-launch launch | exec [-d] [FDS] | create [FDS] | wait |\n"
+static const char usage[] = "usage: tiffin-launch launch [FDS] | create [FDS] | exec [-d] [FDS] | wait | hold |\n"
                             "                     userns UID_MAP GID_MAP | --version\n"
                             "A plan is read from descriptor 3, the outcome written to descriptor 4.\n";
 
@@ -38,20 +38,33 @@ static void close_from(unsigned first)
         close(fd);
 }
 
+/* How many descriptors the caller passes; -1 for what is no number. */
+static int count_of(const char *word)
+{
+    int count = 0;
+    for (; *word >= '0' && *word <= '9' && count <= MAX_PASSED; word++)
+        count = count * 10 + (*word - '0');
+    return *word || count > MAX_PASSED ? -1 : count;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "--version") == 0)
         return write_all(1, "tiffin-launch " TIFFIN_VERSION "\n", sizeof "tiffin-launch " TIFFIN_VERSION) < 0;
-    bool launch = argc == 2 && strcmp(argv[1], "launch") == 0;
+    if (argc == 2 && strcmp(argv[1], "hold") == 0) {
+        close_from(STATUS_FD);
+        return role_hold();
+    }
+    bool wait = argc == 2 && strcmp(argv[1], "wait") == 0;
+    bool userns = argc == 4 && strcmp(argv[1], "userns") == 0;
+    bool launch = argc >= 2 && strcmp(argv[1], "launch") == 0;
     bool create = argc >= 2 && strcmp(argv[1], "create") == 0;
     bool exec = argc >= 2 && strcmp(argv[1], "exec") == 0;
     bool detach = exec && argc >= 3 && strcmp(argv[2], "-d") == 0;
-    bool wait = argc == 2 && strcmp(argv[1], "wait") == 0;
-    bool userns = argc == 4 && strcmp(argv[1], "userns") == 0;
-    /* FDS: that many descriptors from PASSED_FDS_BASE on are for the program. */
-    int passed = argc == 3 + detach && (create || exec) ? atoi(argv[argc - 1]) : 0;
-    bool counted = (create || exec) && argc <= 3 + detach && passed >= 0 && passed <= MAX_PASSED_FDS;
-    if (!launch && !wait && !userns && !counted) {
+    bool passes = launch || create || exec;
+    int words = 2 + detach;
+    int passed = passes && argc == words + 1 ? count_of(argv[words]) : 0;
+    if (!wait && !userns && (!passes || argc > words + 1 || passed < 0)) {
         write_all(2, usage, sizeof usage - 1);
         return 2;
     }
@@ -60,13 +73,15 @@ int main(int argc, char **argv)
         write_all(2, usage, sizeof usage - 1);
         return 2;
     }
-    unsigned known = launch ? OWNER_OUT_FD + 1 : create ? CREATED_STATE_FD + 1 : STATUS_FD + 1;
-    if (passed > 0) {
-        for (unsigned fd = known; fd < PASSED_FDS_BASE; fd++)
-            close((int)fd);
-        known = PASSED_FDS_BASE + (unsigned)passed;
-    }
-    close_from(known);
+    int first = create ? CREATE_PASSED_FD : PASSED_FD;
+    close_from((unsigned)(first + passed));
+    for (int fd = OWNER_IN_FD; exec && fd < PASSED_FD; fd++)
+        close(fd);
+    for (int fd = first; fd < first + passed; fd++)
+        if (fcntl(fd, F_GETFD) < 0) {
+            write_all(2, usage, sizeof usage - 1);
+            return 2;
+        }
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     struct failure failure = {.op = -1};
     if (guard_self(argv, &failure) < 0) {
@@ -77,5 +92,5 @@ int main(int argc, char **argv)
         return role_wait();
     if (userns)
         return role_userns(argv[2], argv[3]);
-    return launch ? role_launch() : create ? role_create() : role_exec(detach);
+    return launch ? role_launch(passed) : create ? role_create(passed) : role_exec(detach, passed);
 }

@@ -1,10 +1,11 @@
 #include "rules.h"
 
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
-#include "child.h"
 #include "kernel.h"
+#include "log_format.h"
 
 enum {
     IN_LAUNCH = 1, /* allowed in role launch, and in create */
@@ -23,6 +24,9 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_RUN_DIR] = KEPT | IN_WAIT | ONCE,
     [OP_EXIT_FILE] = KEPT | ONCE,
     [OP_LOG] = KEPT | ONCE,
+    [OP_LOG_JSON] = KEPT | ONCE,
+    [OP_LOG_SINK] = KEPT | ONCE,
+    [OP_LOG_SYSLOG] = KEPT | ONCE,
     [OP_STDIO] = KEPT | ONCE,
     [OP_TTY_SIZE] = IN_BOTH | ONCE,
     [OP_CLONE] = SETUP | ONCE,
@@ -68,9 +72,10 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_CREDS] = IN_BOTH | ONCE,
     [OP_CAPS] = IN_BOTH | ONCE,
     [OP_INIT] = IN_LAUNCH | ONCE,
+    [OP_RUNTIME] = KEPT | ONCE,
+    [OP_PASS_FDS] = IN_BOTH | ONCE,
     [OP_EXEC] = IN_BOTH | ONCE,
     [OP_WAIT_START] = IN_CREATE | ONCE,
-    [OP_PASS_FDS] = IN_CREATE | IN_EXEC | ONCE,
     [OP_HOOKS] = IN_CREATE | ONCE,
     [OP_HOOK] = IN_CREATE,
     [OP_FIND_EXEC] = IN_CREATE | ONCE,
@@ -116,8 +121,27 @@ static const char *check_values(const struct op *op)
     switch (op->code) {
     case OP_LOG:
         return f[1].number < 4096 || f[2].number < 1 || f[2].number > 1000 ? "bad log limits" : NULL;
+    case OP_LOG_JSON:
+        return f[0].size > MAX_ATTRIBUTES ? "too long" : NULL;
+    case OP_LOG_SINK:
+        if (f[0].number < SINK_JOURNAL || f[0].number > SINK_SYSLOG_5424_MICRO)
+            return "unknown kind";
+        if (f[1].number != SOCK_DGRAM && f[1].number != SOCK_STREAM)
+            return "unknown socket type";
+        if (f[2].size < sizeof(sa_family_t) || f[2].size > sizeof(struct sockaddr_storage))
+            return "bad address";
+        return f[3].number > 1 || f[5].size > MAX_SINK_HEAD || f[6].size > MAX_SINK_HEAD ? "bad value" : NULL;
+    case OP_LOG_SYSLOG:
+        return f[0].number > 23 ? "bad facility" : NULL;
     case OP_STDIO:
-        return f[0].number & ~(uint64_t)(STDIO_TTY | STDIO_OPEN_STDIN) ? "unknown flags" : NULL;
+        return f[0].number & ~(uint64_t)(STDIO_TTY | STDIO_OPEN_STDIN | STDIO_PASSED) ? "unknown flags" : NULL;
+    case OP_RUNTIME:
+        for (int i = 0; i < 3; i++)
+            if (f[i].size == 0 || f[i].size > MAX_RUNTIME_WORDS)
+                return "bad argument list";
+        return f[5].size > MAX_TASKS_FILES ? "too many" : NULL;
+    case OP_PASS_FDS:
+        return f[0].number > MAX_PASSED || f[1].number > 1 ? "bad value" : NULL;
     case OP_TTY_SIZE:
         return f[0].number > 65535 || f[1].number > 65535 ? "too large" : NULL;
     case OP_CLONE:
@@ -204,8 +228,6 @@ static const char *check_values(const struct op *op)
         return f[2].size % 4 || f[2].size / 4 > 1024 ? "bad group list" : NULL;
     case OP_EXEC:
         return f[1].size == 0 ? "no arguments" : NULL;
-    case OP_PASS_FDS:
-        return f[0].number > MAX_PASSED_FDS ? "too many" : NULL;
     case OP_HOOK:
         return f[0].bytes[0] != '/' || f[1].size == 0 || f[4].number > 1 || f[3].number > INT_MAX ? "bad hook" : NULL;
     case OP_CPU_AFFINITY:
@@ -292,6 +314,10 @@ const char *rules_check(struct rules *rules, const struct op *op)
         return "given twice";
     if (seen[OP_EXEC])
         return "after EXEC";
+    if (seen[OP_RUNTIME])
+        return "after RUNTIME";
+    if (seen[OP_PASS_FDS] && op->code != OP_EXEC)
+        return "after PASS_FDS";
     if ((rule & IN_ROOT) && !seen[OP_ROOT] && !seen[OP_ROOT_AS_IS])
         return "before ROOT";
     if (op->code == OP_PIVOT ? !seen[OP_ROOT] : op->code == OP_CHROOT && !seen[OP_ROOT_AS_IS])
@@ -309,7 +335,8 @@ const char *rules_check(struct rules *rules, const struct op *op)
     /* Without a mount namespace of its own, the child would rearrange the host. */
     if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT || op->code == OP_MOUNT_IN ||
          op->code == OP_TMPFS_COPY_IN || op->code == OP_BIND_IN || op->code == OP_ATTACH || op->code == OP_MASK_IN ||
-         op->code == OP_READONLY_IN || op->code == OP_ROOT_READONLY || op->code == OP_PROPAGATION_IN) &&
+         op->code == OP_READONLY_IN || op->code == OP_ROOT_READONLY || op->code == OP_PROPAGATION_IN ||
+         op->code == OP_RUNTIME) &&
         !owns(rules, CLONE_NEWNS) && !(seen[OP_USERNS] && !seen[OP_CLONE]))
         return "without a new mount namespace";
     if ((op->code == OP_HOSTNAME || op->code == OP_DOMAINNAME) && !owns(rules, CLONE_NEWUTS))
@@ -335,7 +362,7 @@ const char *rules_finish(const struct rules *rules)
     const uint32_t *seen = rules->seen;
     if (rules->role == ROLE_WAIT)
         return !seen[OP_RUN_DIR] ? "no RUN_DIR" : !seen[OP_RESTART] ? "no RESTART" : NULL;
-    if (!seen[OP_EXEC])
+    if (!seen[OP_EXEC] && !seen[OP_RUNTIME])
         return "no EXEC";
     if (seen[OP_HEALTH] && !seen[OP_RESTART])
         return "HEALTH without RESTART";
@@ -351,6 +378,10 @@ const char *rules_finish(const struct rules *rules)
         return "no EXIT_FILE";
     if (seen[OP_USERNS] && !seen[OP_CLONE])
         return "USERNS without CLONE";
+    if (seen[OP_LOG_JSON] && !seen[OP_LOG])
+        return "LOG_JSON without LOG";
+    if (seen[OP_RUNTIME])
+        return seen[OP_ROOT] || seen[OP_CONSOLE] ? "RUNTIME with ROOT or CONSOLE" : NULL;
     if (rules->tty != (seen[OP_CONSOLE] != 0))
         return "a terminal needs both STDIO_TTY and CONSOLE";
     return NULL;

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from tiffin.model.event import Event
     from tiffin.model.image import HistoryEntry, Image, ImageConfig
+    from tiffin.model.pod import Pod, PodInfo
     from tiffin.model.resources import Resources
     from tiffin.model.stats import Stats
     from tiffin.model.volume import Volume, VolumeInfo
@@ -72,6 +73,8 @@ __all__ = [
     "Image",
     "ImageConfig",
     "LogLine",
+    "Pod",
+    "PodInfo",
     "Result",
     "Stats",
     "Volume",
@@ -121,6 +124,7 @@ _HOMES = {
     "tiffin.model.event": ("Event",),
     "tiffin.model.stats": ("Stats",),
     "tiffin.model.image": ("HistoryEntry", "Image", "ImageConfig"),
+    "tiffin.model.pod": ("Pod", "PodInfo"),
     "tiffin.model.resources": ("Resources",),
     "tiffin.model.volume": ("Volume", "VolumeInfo"),
     "tiffin.runtime.attach": ("Attachment",),

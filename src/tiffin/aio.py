@@ -14,6 +14,7 @@ from tiffin.engine import Engine
 from tiffin.errors import ConflictError
 from tiffin.model.container import Container, ContainerConfig, ContainerInfo
 from tiffin.model.event import Event
+from tiffin.model.pod import Pod, PodInfo
 from tiffin.model.stats import Stats
 from tiffin.runtime.attach import Attachment
 
@@ -42,8 +43,8 @@ class AsyncEngine:
     async def create(self, config: ContainerConfig) -> Container:
         return await asyncio.to_thread(self.engine.create, config)
 
-    async def start(self, container: str) -> None:
-        await asyncio.to_thread(self.engine.start, container)
+    async def start(self, container: str, *, pass_fds: Sequence[int | tuple[str, int]] = ()) -> None:
+        await asyncio.to_thread(self.engine.start, container, pass_fds=pass_fds)
 
     async def run(
         self,
@@ -104,6 +105,24 @@ class AsyncEngine:
 
     async def exec_run(self, container: str, command: Sequence[str], **options: Any) -> Result:
         return await asyncio.to_thread(self.engine.exec_run, container, command, **options)
+
+    async def create_pod(self, name: str | None = None, **options: Any) -> Pod:
+        return await asyncio.to_thread(self.engine.create_pod, name, **options)
+
+    async def pods(self) -> list[PodInfo]:
+        return await asyncio.to_thread(self.engine.pods)
+
+    async def pod(self, reference: str) -> PodInfo:
+        return await asyncio.to_thread(self.engine.pod, reference)
+
+    async def start_pod(self, pod: str) -> None:
+        await asyncio.to_thread(self.engine.start_pod, pod)
+
+    async def stop_pod(self, pod: str, *, timeout_s: float | None = None) -> None:
+        await asyncio.to_thread(self.engine.stop_pod, pod, timeout_s=timeout_s)
+
+    async def remove_pod(self, pod: str, *, force: bool = False) -> None:
+        await asyncio.to_thread(self.engine.remove_pod, pod, force=force)
 
     async def logs(self, container: str, **options: Any) -> AsyncIterator[LogLine]:
         """A container's output line by line; with `follow=True` until it ends."""

@@ -44,6 +44,11 @@ class Paths(Record):
         return f"{self.root}/volumes"
 
     @property
+    def pods(self) -> str:
+        """One directory per pod, `ID:NAME`, so that names are unique; absent until there is a pod."""
+        return f"{self.root}/pods"
+
+    @property
     def cache(self) -> str:
         """Derived data; deleting it costs time only."""
         return f"{self.root}/cache"

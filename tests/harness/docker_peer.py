@@ -1,4 +1,4 @@
-"""A Docker of our own to compare with: its own daemon, store and socket, no networks. Made once per session."""
+"""A Docker daemon of one's own, from Debian's docker.io: own data, own socket, no networks, and gone at the end."""
 
 from __future__ import annotations
 
@@ -9,22 +9,51 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from harness.images import busybox_tar
 
-START_TIMEOUT_S = 30.0
-CGROUP_PARENT = "tiffin-test-docker"
+CGROUPS = Path("/sys/fs/cgroup")
+START_TIMEOUT_S = 60.0
 
 
-class Docker:
-    """`docker("run", …)` asks the private daemon; it knows the image `busybox` of the tests."""
+class DockerPeer:
+    """`with DockerPeer(directory) as docker: subprocess.run([*docker.command, "ps"])`."""
 
-    def __init__(self, socket: str) -> None:
-        self.command = ("docker", "--host", socket)
+    def __init__(self, directory: Path) -> None:
+        # Debian's own command line goes with its daemon; another one in PATH may be of any version.
+        self.binary = "/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker"
+        self.directory = directory
+        self.cgroup = f"peer-{directory.name}-{os.getpid()}"
+        socket = f"unix://{directory}/docker.sock"
+        self.command = [self.binary, "--host", socket]
+        directory.mkdir(parents=True)
+        (directory / "daemon.json").write_text("{}")
+        self._log = (directory / "log").open("wb")
+        self._daemon = subprocess.Popen(
+            [
+                "dockerd",
+                f"--config-file={directory}/daemon.json",
+                f"--data-root={directory}/data",
+                f"--exec-root={directory}/exec",
+                f"--pidfile={directory}/docker.pid",
+                f"--host={socket}",
+                "--iptables=false",
+                "--bridge=none",
+                "--ip-forward=false",
+                "--ip-masq=false",
+                "--exec-opt=native.cgroupdriver=cgroupfs",
+                f"--cgroup-parent=/{self.cgroup}",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def __call__(
         self, *arguments: str, input: bytes = b"", timeout_s: float = 60.0
@@ -44,6 +73,41 @@ class Docker:
         """What `inspect` says, as data."""
         return json.loads(self.ok("inspect", *arguments))
 
+    def __enter__(self) -> Self:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while subprocess.run([*self.command, "version"], capture_output=True, check=False).returncode != 0:
+            if time.monotonic() > deadline or self._daemon.poll() is not None:
+                self.close()
+                raise RuntimeError(f"dockerd does not start:\n{(self.directory / 'log').read_text()[-3000:]}")
+            time.sleep(0.1)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove what is left of its containers, and end it: it takes its own containerd along."""
+        if self._daemon.poll() is None:
+            listed = subprocess.run([*self.command, "ps", "-aq"], capture_output=True, text=True, check=False)
+            if listed.stdout.split():
+                subprocess.run(
+                    [*self.command, "rm", "-f", "-v", *listed.stdout.split()], capture_output=True, check=False
+                )
+            self._daemon.send_signal(signal.SIGTERM)
+            try:
+                self._daemon.wait(30)
+            except subprocess.TimeoutExpired:
+                self._daemon.kill()
+                self._daemon.wait()
+        self._log.close()
+        for hierarchy in CGROUPS.iterdir():
+            top = hierarchy / self.cgroup
+            for path, _, _ in os.walk(top, topdown=False):
+                os.rmdir(path)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
 
 def installed() -> bool:
     """Whether there is a docker here, and we may start its daemon."""
@@ -51,63 +115,12 @@ def installed() -> bool:
 
 
 @contextmanager
-def running() -> Iterator[Docker]:
-    """A daemon for as long as it is needed. What it has mounted goes with it."""
-    work = tempfile.mkdtemp(prefix="tiffin-docker-", dir="/var/tmp")
-    daemon = None
+def running() -> Iterator[DockerPeer]:
+    """One that knows the image `busybox` of the tests."""
+    work = Path(tempfile.mkdtemp(prefix="tiffin-docker-", dir="/var/tmp"))
     try:
-        socket = f"unix://{work}/socket"
-        Path(f"{work}/daemon.json").write_text("{}")
-        with open(f"{work}/log", "wb") as log:
-            daemon = subprocess.Popen(_argv(work, socket), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        docker = Docker(socket)
-        _await(docker, daemon, work)
-        docker.ok("import", "--change", 'CMD ["sh"]', "-", "busybox", input=busybox_tar())
-        yield docker
-        for container in docker.ok("ps", "-aq").split():
-            docker.ok("rm", "-fv", container)
+        with DockerPeer(work / "docker") as docker:
+            docker.ok("import", "--change", 'CMD ["sh"]', "-", "busybox", input=busybox_tar())
+            yield docker
     finally:
-        if daemon is not None:
-            _stop(daemon)
-        _remove(work)
-
-
-def _argv(work: str, socket: str) -> Sequence[str]:
-    return [
-        "dockerd", f"--config-file={work}/daemon.json", f"--data-root={work}/data", f"--exec-root={work}/exec",
-        f"--pidfile={work}/pid", f"--host={socket}", "--iptables=false", "--bridge=none", "--ip-forward=false",
-        "--ip-masq=false", "--exec-opt=native.cgroupdriver=cgroupfs", f"--cgroup-parent=/{CGROUP_PARENT}",
-    ]  # fmt: skip
-
-
-def _await(docker: Docker, daemon: subprocess.Popen[bytes], work: str) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while docker("version").returncode != 0:
-        if time.monotonic() > deadline or daemon.poll() is not None:
-            raise RuntimeError(f"dockerd does not start:\n{Path(f'{work}/log').read_text(errors='replace')[-2000:]}")
-        time.sleep(0.1)
-
-
-def _stop(daemon: subprocess.Popen[bytes]) -> None:
-    if daemon.poll() is None:
-        daemon.send_signal(signal.SIGTERM)
-        try:
-            daemon.wait(30)
-        except subprocess.TimeoutExpired:
-            daemon.kill()
-            daemon.wait()
-
-
-def _remove(work: str) -> None:
-    """The directories, what is still mounted below them, and the daemon's cgroups."""
-    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-        place = line.split()[1]
-        if place.startswith(f"{work}/"):
-            subprocess.run(["umount", "-l", place], check=False, capture_output=True)
-    shutil.rmtree(work, ignore_errors=True)
-    for base in ("/sys/fs/cgroup", *map(str, Path("/sys/fs/cgroup").glob("*"))):
-        for top, _, _ in os.walk(f"{base}/{CGROUP_PARENT}", topdown=False):
-            try:
-                os.rmdir(top)
-            except OSError:
-                continue
+        shutil.rmtree(work, ignore_errors=True)

@@ -16,7 +16,7 @@ import pytest
 
 import tiffin
 from harness import docker_peer
-from harness.docker_peer import Docker
+from harness.docker_peer import DockerPeer
 from harness.images import busybox_tar, debian_tar
 from harness.leaks import wait_gone
 from harness.terminal import Terminal
@@ -188,7 +188,7 @@ def terminal(tiffin_cli: Runner) -> Iterator[Callable[..., Terminal]]:
 
 
 @pytest.fixture(scope="session")
-def docker() -> Iterator[Docker]:
+def docker() -> Iterator[DockerPeer]:
     """A private Docker to compare with, see `harness.docker_peer`."""
     if not docker_peer.installed():
         pytest.skip("there is no Docker here to compare with")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness.docker_peer import Docker
+    from harness.docker_peer import DockerPeer
     from integration.conftest import Runner
 
 
@@ -87,7 +87,7 @@ def test_sizes(tiffin: Runner, busybox: str) -> None:
     assert re.fullmatch(r"1\.0\dMB \(virtual \d\.\d+MB\)", shown), shown
 
 
-def test_like_docker(docker: Docker, tiffin: Runner, busybox: str) -> None:
+def test_like_docker(docker: DockerPeer, tiffin: Runner, busybox: str) -> None:
     for engine in (docker, tiffin):
         engine.ok("create", "--name", "web", "--network", "none", "-l", "a=b", "-v", "data:/d", busybox, "true")
         engine.ok("create", "--name", "db", "--network", "none", busybox, "true")

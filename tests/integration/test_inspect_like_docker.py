@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from harness.docker_peer import Docker
+    from harness.docker_peer import DockerPeer
     from integration.conftest import Runner
 
 # Objects with keys of the user's or the driver's, of which only the types are compared.
@@ -26,7 +26,7 @@ OPTIONS = (
 
 
 @pytest.fixture(autouse=True)
-def _clean(docker: Docker) -> Iterator[None]:
+def _clean(docker: DockerPeer) -> Iterator[None]:
     yield
     for container in docker.ok("ps", "-aq").split():
         docker.ok("rm", "-fv", container)
@@ -54,7 +54,7 @@ def differences(theirs: Any, ours: Any, path: str = "") -> list[str]:
     return []
 
 
-def test_a_container(docker: Docker, tiffin: Runner, busybox: str, tmp_path: Path) -> None:
+def test_a_container(docker: DockerPeer, tiffin: Runner, busybox: str, tmp_path: Path) -> None:
     for engine in (docker, tiffin):
         engine.ok("create", "--name", "rich", "-v", f"{tmp_path}:/b:ro", *OPTIONS, busybox, "-c", "sleep 100")
         engine.ok("start", "rich")
@@ -78,7 +78,7 @@ def test_a_container(docker: Docker, tiffin: Runner, busybox: str, tmp_path: Pat
         assert one == other, path
 
 
-def test_a_plain_container(docker: Docker, tiffin: Runner, busybox: str) -> None:
+def test_a_plain_container(docker: DockerPeer, tiffin: Runner, busybox: str) -> None:
     for engine in (docker, tiffin):
         engine.ok("create", "--name", "plain", "--network", "none", busybox, "true")
     (theirs,), (ours,) = docker.inspect("plain"), json.loads(tiffin.ok("inspect", "plain"))
@@ -88,7 +88,7 @@ def test_a_plain_container(docker: Docker, tiffin: Runner, busybox: str) -> None
     assert differences(their_row, row) == []
 
 
-def test_an_image_and_a_volume(docker: Docker, tiffin: Runner, busybox: str) -> None:
+def test_an_image_and_a_volume(docker: DockerPeer, tiffin: Runner, busybox: str) -> None:
     theirs, ours = docker.inspect(busybox), json.loads(tiffin.ok("inspect", busybox))
     assert differences(theirs, ours) == []
     for engine in (docker, tiffin):
@@ -104,7 +104,7 @@ def test_an_image_and_a_volume(docker: Docker, tiffin: Runner, busybox: str) -> 
         engine.ok("volume", "rm", "labelled")
 
 
-def test_info(docker: Docker, tiffin: Runner) -> None:
+def test_info(docker: DockerPeer, tiffin: Runner) -> None:
     theirs, ours = (json.loads(engine.ok("info", "--format", "json")) for engine in (docker, tiffin))
     # What is about registries, swarms, the daemon's runtime library and the client program has no meaning here.
     absent = {
@@ -125,7 +125,7 @@ def test_info(docker: Docker, tiffin: Runner) -> None:
         ("a\n  {{.RootFS.Nope}}", 'template: :2:11: executing "" at <.RootFS.Nope>: map has no entry for key "Nope"'),
     ],
 )
-def test_template_errors(docker: Docker, tiffin: Runner, busybox: str, template: str, message: str) -> None:
+def test_template_errors(docker: DockerPeer, tiffin: Runner, busybox: str, template: str, message: str) -> None:
     theirs = docker("inspect", "-f", template, busybox).stderr.decode()
     assert f"template parsing error: {message}" in theirs
     assert f"template parsing error: {message}" in tiffin("inspect", "-f", template, busybox).err

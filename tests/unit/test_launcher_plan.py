@@ -44,6 +44,9 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("RUN_DIR", "/run/x")
     plan.add("EXIT_FILE", "/var/x")
     plan.add("LOG", "/var/log", 1 << 20, 3)
+    plan.add("LOG_JSON", "{}")
+    plan.add("LOG_SINK", 2, 2, b"\x01\0/dev/log\0", 1, 0, b"head", b"tail")
+    plan.add("LOG_SYSLOG", 3, -3600)
     plan.add("STDIO", 3)
     plan.add("TTY_SIZE", 24, 80)
     plan.add("EVENTS", "/events", '"ID":"x","Attributes":{"name":"y"')
@@ -92,6 +95,7 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("INIT")
     for name, *fields in extra:
         plan.add(str(name), *fields)
+    plan.add("PASS_FDS", 2, 1)
     plan.add("EXEC", "sh", ["sh", "-c", ""], ["A=1"])
     return plan
 
@@ -149,7 +153,7 @@ def minimal(*extra: tuple[object, ...]) -> Plan:
 
 # What only role create knows.
 CREATE_ONLY = {
-    "WAIT_START", "PASS_FDS", "HOOKS", "HOOK", "FIND_EXEC", "TIME_OFFSETS", "ID_MAPS", "PERSONALITY", "SCHEDULER",
+    "WAIT_START", "HOOKS", "HOOK", "FIND_EXEC", "TIME_OFFSETS", "ID_MAPS", "PERSONALITY", "SCHEDULER",
     "IO_PRIORITY", "CPU_AFFINITY", "PROPAGATION_IN", "ROOT_AS_IS", "CHROOT", "TMPFS_COPY_IN",
 }  # fmt: skip
 
@@ -172,13 +176,16 @@ def create_plan(*extra: tuple[object, ...], root: bool = True) -> Plan:
     plan.add("SCHEDULER", 0, 0, 0, 0, 0, 0, 0)
     plan.add("IO_PRIORITY", 1 << 14)
     plan.add("CPU_AFFINITY", bytes(8))
-    plan.add("PASS_FDS", 2)
     for name, *fields in extra:
         plan.add(str(name), *fields)
     plan.add("FIND_EXEC", "sh", [])
     plan.add("WAIT_START", "/s", "/r")
+    plan.add("PASS_FDS", 2, 0)
     plan.add("EXEC", "sh", ["sh"], [])
     return plan
+
+
+RUNTIME = ("RUNTIME", ["/crun", "create"], ["/crun", "start"], ["/crun", "delete"], "/pid", "", ["/tasks"])
 
 
 def without(plan: Plan, name: str) -> Plan:
@@ -217,8 +224,9 @@ def test_refuses_what_a_user_namespace_cannot_have(check: Check, plan: Plan, mes
 def test_accepts_every_operation(check: Check) -> None:
     plan = launch_plan()
     mapped = mapped_plan()
-    every = set(OPS) - {"ENTER", "FAILED"} - CREATE_ONLY
+    every = set(OPS) - {"ENTER", "FAILED", "RUNTIME"} - CREATE_ONLY
     assert {name for plan in (plan, mapped) for name, _, _ in plan} == every
+    assert check(without(minimal(("CLONE", 0x20000), ("MOUNT", "a", "/b", "c", 0, ""), RUNTIME), "EXEC")) == ["ok"]
     assert check(plan, minimal(), mapped) == ["ok", "ok", "ok"]
     assert check(exec_plan(("RLIMIT", 7, 1, 1, 0)), role="exec") == ["ok"]
     assert check(wait_plan(), wait_plan(("FAILED", 125)), role="wait") == ["ok", "ok"]
@@ -237,22 +245,22 @@ def test_role_create_accepts_what_is_its_own(check: Check) -> None:
         (without(create_plan(), "WAIT_START"), "plan: no WAIT_START"),
         (without(create_plan(), "PIVOT"), "plan: ROOT without PIVOT"),
         (create_plan(("ROOT_AS_IS", "/m"), root=False), "plan: ROOT without PIVOT"),
-        (create_plan(("RUN_DIR", "/r")), "plan: operation 15 RUN_DIR: not in this role"),
-        (create_plan(("CHROOT",)), "plan: operation 15 CHROOT: not for this kind of root"),
+        (create_plan(("RUN_DIR", "/r")), "plan: operation 14 RUN_DIR: not in this role"),
+        (create_plan(("CHROOT",)), "plan: operation 14 CHROOT: not for this kind of root"),
         (
             create_plan(("ROOT_AS_IS", "/m"), ("PIVOT",), root=False),
-            "plan: operation 8 PIVOT: not for this kind of root",
+            "plan: operation 7 PIVOT: not for this kind of root",
         ),
-        (create_plan(("PROPAGATION_IN", "/", 1)), "plan: operation 15 PROPAGATION_IN: unknown flags"),
-        (create_plan(("PROPAGATION_IN", "/", 0), root=False), "plan: operation 7 PROPAGATION_IN: before ROOT"),
-        (create_plan(("HOOK", "true", ["true"], [], 0, 0)), "plan: operation 15 HOOK: bad hook"),
-        (create_plan(("HOOK", "/true", [], [], 0, 0)), "plan: operation 15 HOOK: bad hook"),
-        (create_plan(("HOOK", "/true", ["true"], [], 0, 2)), "plan: operation 15 HOOK: bad hook"),
-        (create_plan(("CPU_AFFINITY", bytes(7))), "plan: operation 15 CPU_AFFINITY: bad mask"),
+        (create_plan(("PROPAGATION_IN", "/", 1)), "plan: operation 14 PROPAGATION_IN: unknown flags"),
+        (create_plan(("PROPAGATION_IN", "/", 0), root=False), "plan: operation 6 PROPAGATION_IN: before ROOT"),
+        (create_plan(("HOOK", "true", ["true"], [], 0, 0)), "plan: operation 14 HOOK: bad hook"),
+        (create_plan(("HOOK", "/true", [], [], 0, 0)), "plan: operation 14 HOOK: bad hook"),
+        (create_plan(("HOOK", "/true", ["true"], [], 0, 2)), "plan: operation 14 HOOK: bad hook"),
+        (create_plan(("CPU_AFFINITY", bytes(7))), "plan: operation 14 CPU_AFFINITY: bad mask"),
         (without(create_plan(), "CLONE"), "plan: operation 1 PROPAGATION: without a new mount namespace"),
         (
             without(create_plan(("ROOT_AS_IS", "/m"), ("BIND_IN", "/a", "/b", 0, 0, 0), root=False), "CLONE"),
-            "plan: operation 7 BIND_IN: without a new mount namespace",
+            "plan: operation 6 BIND_IN: without a new mount namespace",
         ),
     ],
 )
@@ -371,11 +379,23 @@ def test_refuses_of_checks_and_restarts(check: Check, plan: Plan, role: str, ref
         (minimal(("EXEC", "a", ["a"], [])), "plan: operation 3 EXEC: given twice"),
         (minimal(("RUN_DIR", "/r")), "plan: operation 2 RUN_DIR: given twice"),
         (minimal(("ENTER", 1, 1, 0)), "plan: operation 2 ENTER: not in this role"),
-        (minimal(("STDIO", 4)), "plan: operation 2 STDIO: unknown flags"),
+        (minimal(("STDIO", 8)), "plan: operation 2 STDIO: unknown flags"),
         (minimal(("STDIO", 1)), "plan: a terminal needs both STDIO_TTY and CONSOLE"),
         (minimal(("TTY_SIZE", 65536, 1)), "plan: operation 2 TTY_SIZE: too large"),
         (minimal(("LOG", "/l", 4095, 3)), "plan: operation 2 LOG: bad log limits"),
         (minimal(("LOG", "/l", 4096, 0)), "plan: operation 2 LOG: bad log limits"),
+        (minimal(("LOG_JSON", "")), "plan: LOG_JSON without LOG"),
+        (minimal(("LOG_JSON", "x" * 16385)), "plan: operation 2 LOG_JSON: too long"),
+        (minimal(("LOG_SINK", 5, 2, b"\1\0", 1, 0, b"", b"")), "plan: operation 2 LOG_SINK: unknown kind"),
+        (minimal(("LOG_SINK", 1, 3, b"\1\0", 1, 0, b"", b"")), "plan: operation 2 LOG_SINK: unknown socket type"),
+        (minimal(("LOG_SINK", 1, 2, b"\1", 1, 0, b"", b"")), "plan: operation 2 LOG_SINK: bad address"),
+        (minimal(("LOG_SINK", 1, 2, bytes(129), 1, 0, b"", b"")), "plan: operation 2 LOG_SINK: bad address"),
+        (minimal(("LOG_SYSLOG", 24, 0)), "plan: operation 2 LOG_SYSLOG: bad facility"),
+        (minimal(RUNTIME), "plan: operation 2 RUNTIME: without a new mount namespace"),
+        (minimal(("CLONE", 0x20000), RUNTIME), "plan: operation 4 EXEC: after RUNTIME"),
+        (minimal(("CLONE", 0x20000), (*RUNTIME[:2], [], *RUNTIME[3:])), "plan: operation 3 RUNTIME: bad argument list"),
+        (minimal(("PASS_FDS", 1001, 0)), "plan: operation 2 PASS_FDS: bad value"),
+        (minimal(("PASS_FDS", 1, 0), ("UMASK", 0)), "plan: operation 3 UMASK: after PASS_FDS"),
         (minimal(("CLONE", 0x100)), "plan: operation 2 CLONE: unknown flags"),
         (minimal(("CLONE", NEWUSER)), "plan: operation 2 CLONE: unknown flags"),
         (

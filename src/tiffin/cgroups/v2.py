@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Write = Callable[[str, str], None]
 
 USED = ("cpu", "cpuset", "io", "memory", "pids")
+DELEGATED = "inside"
 
 _FREEZE_DEADLINE_S = 2.0
 
@@ -161,21 +162,34 @@ class V2Driver:
 
     # Life
 
-    def create(self, container_id: str, resources: Resources, rules: Iterable[DeviceRule]) -> CgroupPlan:
+    def create(
+        self,
+        container_id: str,
+        resources: Resources,
+        rules: Iterable[DeviceRule],
+        *,
+        delegated: tuple[int, int] | None = None,
+    ) -> CgroupPlan:
         resources = self._checked(resources)
-        directory = f"{self._base}/{container_id}"
+        directory = into = f"{self._base}/{container_id}"
         try:
             self._prepare_base()
             if os.path.isdir(directory):
                 self.remove(container_id)
             files.make_directory(directory)
             self._write_limits(directory, resources)
+            if delegated:
+                # Not the cgroup with the limits: without the mount option nsdelegate its files are the container's too.
+                into = f"{directory}/{DELEGATED}"
+                self._enable(directory, [name for name in USED if name in self._controllers(directory)])
+                files.make_directory(into)
+                files.hand_over(into, *delegated)
         except BaseException:
             self.remove(container_id)
             raise
         program = devices.v2_program(rules)
         return CgroupPlan(
-            into=directory,
+            into=into,
             remove=(directory,),
             oom_file=f"{directory}/memory.events" if os.path.exists(f"{directory}/memory.events") else "",
             procs_dir=directory,
@@ -288,8 +302,10 @@ class V2Driver:
 
     # The container's view
 
-    def mounts(self, *, private: bool, read_only: bool = True) -> tuple[tuple[str, str, str, tuple[str, ...]], ...]:
-        return v2_mounts(read_only=read_only)
+    def mounts(
+        self, *, private: bool, read_only: bool = True, delegated: bool = False
+    ) -> tuple[tuple[str, str, str, tuple[str, ...]], ...]:
+        return v2_mounts(read_only=read_only and not delegated)
 
 
 def _summed(text: str | None, key: str) -> int | None:

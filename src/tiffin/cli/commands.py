@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tiffin.cli.options import Verb
 
 # verb -> "module NAME": the module of this package that declares it, and under which name
 VERBS = {
+    "__complete": "complete COMPLETE",
     "attach": "attach ATTACH",
     "bootstrap": "archives BOOTSTRAP",
     "cleanup": "system CLEANUP",
     "commit": "changes COMMIT",
+    "completion": "completion COMPLETION",
     "cp": "copy CP",
     "create": "run CREATE",
     "diff": "changes DIFF",
@@ -25,6 +29,7 @@ VERBS = {
     "inspect": "inspect INSPECT",
     "kill": "lifecycle KILL",
     "load": "archives LOAD",
+    "login-shell": "login LOGIN_SHELL",
     "logs": "logs LOGS",
     "pause": "change PAUSE",
     "port": "top PORT",
@@ -51,7 +56,7 @@ TOPICS = (
     ("Running containers", ("restart", "pause", "unpause", "top", "stats", "port", "update", "rename")),
     ("Their files", ("cp", "diff", "commit", "export")),
     ("Images", ("images", "bootstrap", "import", "load", "save", "tag", "history", "rmi")),
-    ("Both, and the rest", ("inspect", "events", "info", "version")),
+    ("Both, and the rest", ("inspect", "events", "info", "login-shell", "completion", "version")),
 )
 
 GROUPS = {
@@ -91,6 +96,16 @@ GROUPS = {
             "prune": "prune VOLUME_PRUNE",
         },
     ),
+    "pod": (
+        "Manage pods",
+        {
+            **{name: f"pods {name.upper()}" for name in "create exists inspect ps".split()},
+            **{
+                name: f"pod_verbs {name.upper()}"
+                for name in "kill logs pause prune restart rm start stop top unpause".split()
+            },
+        },
+    ),
     "system": (
         "Manage Tiffin itself",
         {
@@ -106,6 +121,7 @@ GROUPS = {
 ALIASES = {
     "container": {"list": "ls", "ps": "ls", "remove": "rm"},
     "image": {"list": "ls", "remove": "rm"},
+    "pod": {"list": "ps", "ls": "ps", "remove": "rm"},
     "volume": {"list": "ls", "remove": "rm"},
 }
 
@@ -123,7 +139,7 @@ ABSENT = {
     "kube": "Tiffin reads no Kubernetes manifests so far",
     "network": "Tiffin has the networks none and host only so far",
     "plugin": "Tiffin has no plugins",
-    "pod": "Tiffin has no pods so far",
+    "volume update": "Tiffin runs on one host and has no cluster volumes",
 }
 
 
@@ -132,3 +148,20 @@ def load(place: str) -> Verb:
     module, name = place.split()
     found: Verb = getattr(__import__(f"tiffin.cli.{module}", fromlist=(name,)), name)
     return found
+
+
+def aliases(verb: Verb) -> list[str]:
+    """The other names of a verb, such as "container ls" for `ps`."""
+    found = [name for name, place in VERBS.items() if _same(verb, place)]
+    for group, (_, places) in GROUPS.items():
+        inside = [name for name, place in places.items() if _same(verb, place)]
+        inside += [alias for alias, name in ALIASES.get(group, {}).items() if name in inside]
+        found += [f"{group} {name}" for name in inside]
+    return [name for name in found if name != verb.name]
+
+
+def _same(verb: Verb, place: str) -> bool:
+    # A place that is not loaded yet cannot be where this verb came from.
+    module, name = place.split()
+    loaded = sys.modules.get(f"tiffin.cli.{module}")
+    return loaded is not None and getattr(loaded, name) is verb

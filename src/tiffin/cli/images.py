@@ -7,9 +7,10 @@ import time
 from tiffin.cli import listing
 from tiffin.cli.go_format import Fields
 from tiffin.cli.options import Option, Verb, absent
-from tiffin.cli.report import for_each
+from tiffin.cli.report import for_each, show_error
 from tiffin.cli.table import ellipsis
 from tiffin.cli.units import ago, local_time, parse_moment, rfc3339, size
+from tiffin.errors import NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,7 +147,13 @@ def _rmi(context: Context, parsed: Parsed) -> int:
     force = parsed.flag("force")
 
     def remove(reference: str) -> str | None:
-        return "\n".join(context.engine.remove_image(reference, force=force)) or None
+        try:
+            return "\n".join(context.engine.remove_image(reference, force=force)) or None
+        except NotFoundError as error:
+            if not force:
+                raise
+            show_error(context, error)  # said, but no failure: what was wanted is so
+            return None
 
     return for_each(context, parsed.arguments, remove)
 

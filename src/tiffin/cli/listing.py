@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from tiffin.cli.colour import BOLD, styled
 from tiffin.cli.go_format import Fields
 from tiffin.cli.options import Option
 from tiffin.cli.table import aligned
@@ -36,8 +37,7 @@ def show(format: str | None, rows: Sequence[Fields], headings: dict[str, str], c
         return
     if format in (None, "", "table"):
         cells = [[str(row[column]) for column in columns] for row in rows]
-        for line in aligned([[headings[column] for column in columns], *cells]):
-            print(line)
+        _print_table(aligned([[headings[column] for column in columns], *cells]))
         return
     assert format is not None
     source = format
@@ -53,8 +53,12 @@ def show(format: str | None, rows: Sequence[Fields], headings: dict[str, str], c
 def _templated_table(source: str, rows: Sequence[Fields], headings: dict[str, str]) -> None:
     header = Fields({**headings, "Label": _label_heading})
     lines = [*_rendered(source, [header], header=True), *_rendered(source, rows)]
-    for line in aligned([line.split("\t") for line in lines]):
-        print(line.rstrip(" ") if line.endswith(" ") else line)
+    _print_table([line.rstrip(" ") for line in aligned([line.split("\t") for line in lines])])
+
+
+def _print_table(lines: list[str]) -> None:
+    """The first line is the headings, which stand out on a terminal."""
+    print("\n".join([styled(lines[0], BOLD), *lines[1:]]))
 
 
 def _label_heading(key: str) -> str:

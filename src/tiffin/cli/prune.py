@@ -62,9 +62,12 @@ def _prune(
     force = parsed.flag("force")
     engine = context.engine
     all_images = images and parsed.flag("all")
-    plan = engine.prune_plan(
-        containers=containers, images=images, all_images=all_images, volumes=volumes, choose=choose
-    )
+    from tiffin.cli.progress import Progress
+
+    with Progress("Looking"):
+        plan = engine.prune_plan(
+            containers=containers, images=images, all_images=all_images, volumes=volumes, choose=choose
+        )
     if plan.empty:
         print("Nothing to remove.")
         return 0
@@ -74,7 +77,8 @@ def _prune(
         sys.stdout.flush()
         if not _agreed():
             return 0
-    pruned = engine.prune(plan)
+    with Progress("Removing"):
+        pruned = engine.prune(plan)
     for container in pruned.containers if force else ():
         print(f"Removed container {_shown(container)}")
     for image in pruned.images if force else ():

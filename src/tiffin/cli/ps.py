@@ -37,6 +37,8 @@ _HEADINGS = {
     "LocalVolumes": "LOCAL VOLUMES",
     "Networks": "NETWORKS",
     "Platform": "PLATFORM",
+    "Pod": "POD ID",
+    "PodName": "PODNAME",
 }
 _COLUMNS = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"]
 _SHORT_ID = 12
@@ -67,6 +69,9 @@ def _ps(context: Context, parsed: Parsed) -> int:
     now_ns = time.time_ns()
     rows = [row(context, info, now_ns, full=full, sized=sized) for info in found]
     columns = [*_COLUMNS, "Size"] if parsed.flag("size") else _COLUMNS
+    if parsed.flag("pod") or (format is not None and ".Pod" in format):
+        _add_pods(context, rows, found, full=full)
+        columns = [*columns, "Pod", "PodName"] if parsed.flag("pod") else columns
     listing.show(format, rows, _HEADINGS, columns)
     return 0
 
@@ -106,6 +111,14 @@ def _sizes(context: Context, info: ContainerInfo) -> str:
     return f"{size(written)} (virtual {size(written + of_image)})"
 
 
+def _add_pods(context: Context, rows: list[Row], found: list[ContainerInfo], *, full: bool) -> None:
+    """Only when asked: the names are in another place."""
+    names = {info.pod.id: info.pod.name for info in context.engine.pods()}
+    for row, info in zip(rows, found, strict=True):
+        pod = info.container.config.pod
+        row.update(Pod=pod if full else pod[:_SHORT_ID], PodName=names.get(pod, ""))
+
+
 def command_line(argv: Sequence[str]) -> str:
     """Docker's: the program, and its arguments, those with blanks in them between single quotes."""
     return " ".join([argv[0], *(f"'{word}'" if " " in word else word for word in argv[1:])])
@@ -138,6 +151,7 @@ PS = Verb(
         Option(name="last", short="n", kind="int", help="Only the newest n, running or not"),
         Option(name="latest", short="l", kind="bool", help="Only the newest, running or not"),
         listing.NO_TRUNC,
+        Option(name="pod", short="p", kind="bool", help="Show the pod of each one"),
         listing.QUIET,
         Option(name="size", short="s", kind="bool", help="Show the size of what each one wrote"),
     ),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network",
-    "publish", "since", "status", "volume",
+    "pod", "publish", "since", "status", "volume",
 )  # fmt: skip
 STATUSES = ("created", "dead", "exited", "paused", "removing", "restarting", "running")
 HEALTHS = ("healthy", "none", "starting", "unhealthy")
@@ -40,6 +40,9 @@ def _condition(context: Context, name: str, values: list[str]) -> Condition:
     if name == "status":
         _check(name, values, STATUSES)
         return lambda info: state_text(info.state) in values
+    if name == "pod":
+        pods = {context.engine.pod(value).pod.id for value in values}
+        return lambda info: info.container.config.pod in pods
     if name == "health":
         _check(name, values, HEALTHS)
         return lambda info: health_text(info.state) in values

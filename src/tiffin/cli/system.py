@@ -22,7 +22,8 @@ _INFO_LINES = (
     ("Storage Driver", "Driver"),
     ("Logging Driver", "LoggingDriver"),
     ("Cgroup Version", "CgroupVersion"),
-    ("Runtime", "DefaultRuntime"),
+    ("Runtimes", "Runtimes"),
+    ("Default Runtime", "DefaultRuntime"),
     ("Kernel Version", "KernelVersion"),
     ("Operating System", "OperatingSystem"),
     ("Architecture", "Architecture"),
@@ -47,6 +48,8 @@ def _info(context: Context, parsed: Parsed) -> int:
             continue
         value = facts[key]
         shown = binary_size(value) if key == "MemTotal" else value
+        if isinstance(shown, dict):
+            shown = list(shown)
         if isinstance(shown, list):
             print(f"{title}:", *(f"  {item}" for item in shown), sep="\n")
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from tiffin.cgroups import limits
 from tiffin.containers import events, names
 from tiffin.errors import HostError, NotFoundError, UsageError
@@ -24,7 +26,14 @@ def rename(parts: Parts, container: Container, name: str) -> None:
     name = names.check_name(name)
     if name == container.name:
         raise UsageError("Renaming a container with the same name as its current name")
-    after = records.change(parts.database, container.id, lambda now: now.replace(name=name))
+    if os.path.isdir(parts.paths.pods):
+        from tiffin.state import pods
+
+        with pods.NamesLock(parts.paths):
+            pods.check_name_free(parts.paths, name)
+            after = records.change(parts.database, container.id, lambda now: now.replace(name=name))
+    else:
+        after = records.change(parts.database, container.id, lambda now: now.replace(name=name))
     events.renamed(parts, after, container.name)
 
 

@@ -8,7 +8,7 @@ from tiffin.containers import command, events, names
 from tiffin.errors import ConflictError, UsageError
 from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, ContainerConfig, Mount
-from tiffin.runtime import signals, spec, users
+from tiffin.runtime import signals, spec, systemd, users
 from tiffin.runtime.compile import RLIMITS
 from tiffin.runtime.security import capabilities, masks, options
 from tiffin.state import containers as records
@@ -27,6 +27,31 @@ MIN_LOG_BYTES, MAX_LOG_FILES = 4096, 1000
 
 def create(parts: Parts, config: ContainerConfig) -> Container:
     """Decide and persist; nothing runs yet. Everything that can be refused now is refused now."""
+    if config.pod or os.path.isdir(parts.paths.pods):
+        from tiffin.pods import membership
+
+        with membership.creating(parts, config) as config:
+            container, needed = _record(parts, config)
+    else:
+        container, needed = _record(parts, config)
+    os.makedirs(parts.paths.container(container.id), mode=0o711, exist_ok=True)
+    failpoint("create.directory")
+    if needed:
+        from tiffin.volumes import mounts
+
+        try:
+            mounts.prepare(parts, container)
+        except BaseException:
+            from tiffin.containers import end
+
+            end.remove(parts, container, force=False, volumes=True)
+            raise
+    events.tell(parts, container, "create")
+    return container
+
+
+def _record(parts: Parts, config: ContainerConfig) -> tuple[Container, list[tuple[Volume, bool]]]:
+    """Decide and insert the record; with the volumes that it needs."""
     image = parts.images.get(config.image)
     shares = any(":" in mode for _, mode in spec.modes(config))
     if shares:
@@ -45,6 +70,10 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
 
         config = mounts.resolve(parts, config, image.config.volumes)
         needed = mounts.wanted(config.mounts)
+    if config.runtime or parts.runtime:
+        from tiffin.containers import foreign
+
+        config = foreign.chosen(parts, config)
     name = names.check_name(config.name) if config.name else None
     container = decide(parts, config, image, name)
     if config.userns not in ("", "host"):
@@ -61,18 +90,7 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
                 raise
             container = container.replace(name=_random_name(parts))
     failpoint("create.recorded")
-    os.makedirs(parts.paths.container(container.id), mode=0o711, exist_ok=True)
-    failpoint("create.directory")
-    if needed:
-        try:
-            mounts.prepare(parts, container)
-        except BaseException:
-            from tiffin.containers import end
-
-            end.remove(parts, container, force=False, volumes=True)
-            raise
-    events.tell(parts, container, "create")
-    return container
+    return container, needed
 
 
 def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None) -> Container:
@@ -92,6 +110,8 @@ def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None
         from tiffin.containers import health
 
         config = config.replace(health=health.merged(config.health, of_image.health))
+    if config.systemd != "false":
+        config = config.replace(systemd=systemd.decided(config, argv))
     if config.uts == "host" and config.hostname:
         raise UsageError("conflicting options: hostname and the host's UTS namespace")
     # As Docker: in the host's network it is the host's name that the network's other services know.
@@ -118,7 +138,7 @@ def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None
         workdir=workdir,
         user=config.user if config.user is not None else of_image.user,
         hostname=hostname,
-        stop_signal=signals.number(config.stop_signal or of_image.stop_signal or "TERM"),
+        stop_signal=signals.number(config.stop_signal or of_image.stop_signal or systemd.stop_signal(config)),
         stop_timeout_s=timeout,
         labels=tuple(sorted({**dict(of_image.labels), **dict(config.labels)}.items())),
     )
@@ -147,11 +167,19 @@ def check(parts: Parts, container: Container) -> None:
         if limit.name not in RLIMITS:
             raise UsageError(f"invalid ulimit type: {limit.name}", hint="known are " + ", ".join(RLIMITS))
     log = config.log
+    if log.driver != "cri" or log.options:
+        from tiffin.containers import log_drivers
+
+        log_drivers.check(container)
     if log.driver != "none" and (log.max_size_bytes < MIN_LOG_BYTES or not 1 <= log.max_files <= MAX_LOG_FILES):
         raise UsageError(
             f"a log cannot be kept in {log.max_files} files of {log.max_size_bytes} bytes",
             hint=f"it needs 1 to {MAX_LOG_FILES} files of at least {MIN_LOG_BYTES} bytes",
         )
+    if config.runtime:
+        from tiffin.runtime import foreign
+
+        foreign.check(container)
     parts.cgroups.validate(config.resources)
     # Unknown names fail here rather than at every start.
     driver = parts.driver(container.driver)

@@ -225,6 +225,10 @@ def _remove_locked(parts: Parts, container: Container, volumes: bool = False) ->
         remove_tree(parts.paths.container(container.id))
         raise NotFoundError(f"no such container: {container.name}")
     failpoint("remove.marked")
+    if container.config.runtime:
+        from tiffin.containers import foreign
+
+        foreign.forget(parts, container)
     parts.cgroups.remove(container.id)
     failpoint("remove.cgroup")
     events.tell_lost(parts, container)
@@ -264,6 +268,10 @@ def end_orphan(parts: Parts, container: Container, state: ContainerState) -> Non
     with ContainerLock(parts.paths, container.id):
         now = status.read_state(parts.paths, container.id)
         if now.status == "exited" and now.error:
+            if container.config.runtime:
+                from tiffin.containers import foreign
+
+                foreign.forget(parts, container)
             parts.cgroups.remove(container.id)
             events.tell_lost(parts, container)
 

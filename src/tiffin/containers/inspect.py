@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiffin.containers import inspect_empty
+from tiffin.containers import inspect_empty, log_drivers
 from tiffin.containers.logs import rfc3339
 from tiffin.model.container import Container, ContainerInfo, ContainerState, Mount
 from tiffin.model.image import health_object
@@ -35,7 +35,7 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "ResolvConfPath": f"{directory}/resolv.conf",
         "HostnamePath": f"{directory}/hostname",
         "HostsPath": f"{directory}/hosts",
-        "LogPath": f"{directory}/output.log" if container.config.log.driver != "none" else "",
+        "LogPath": log_drivers.shown_path(parts.paths, container),
         "Name": f"/{container.name}",
         "RestartCount": restarts.count(parts.paths, container.id),
         "Driver": container.driver,
@@ -44,6 +44,7 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": None,
+        "Pod": container.config.pod,
         "HostConfig": _host_config(container),
         "GraphDriver": {
             "Name": container.driver,
@@ -168,10 +169,7 @@ def _host_config(container: Container) -> dict[str, Any]:
         **inspect_empty.host_config(),
         "Binds": [_bind(mount) for mount in config.mounts if _is_bind(mount)] or None,
         "ContainerIDFile": "",
-        "LogConfig": {
-            "Type": config.log.driver,
-            "Config": {"max-size": str(config.log.max_size_bytes), "max-file": str(config.log.max_files)},
-        },
+        "LogConfig": {"Type": config.log.driver, "Config": log_drivers.shown_options(config.log)},
         "NetworkMode": config.network,
         "PortBindings": {},
         "RestartPolicy": {"Name": config.restart.name, "MaximumRetryCount": config.restart.maximum_retries},
@@ -193,7 +191,7 @@ def _host_config(container: Container) -> dict[str, Any]:
         "UsernsMode": config.userns,
         **_id_mappings(container),
         "ShmSize": config.shm_size_bytes,
-        "Runtime": "native",
+        "Runtime": config.runtime or "native",
         "Init": config.init,
         "Memory": resources.memory_bytes or 0,
         # As Docker: a memory limit alone allows as much swap again.

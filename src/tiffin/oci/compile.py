@@ -260,8 +260,6 @@ def _program(
     process.check_limits(wanted)
     if "user" in {entry["type"] for entry in config["linux"]["namespaces"]}:
         wanted = {name: value for name, value in wanted.items() if name != "oomScoreAdj"}  # see ID_MAPS
-    if bundle.passed_fds:
-        plan.add("PASS_FDS", bundle.passed_fds)
     process.add_attributes(plan, config, wanted)
 
     def wait(plan: Plan) -> None:
@@ -271,4 +269,5 @@ def _program(
         for index, hook in enumerate(config["hooks"].get("startContainer", ())):
             _hook(plan, hook, HOOK_STATE_CREATED, f"run startContainer hook {index}")
 
-    add_process(plan, wanted, confinement, wait)
+    confinement = confinement.replace(passed=bundle.passed_fds)
+    add_process(plan, wanted, confinement, make_workdir=True, before_exec=wait)

@@ -104,11 +104,9 @@ def compile_enter(
         wanted = {name: value for name, value in wanted.items() if name != "oomScoreAdj"}
     if wanted["terminal"]:
         plan.add("CONSOLE", doing="allocate a terminal")
-    if passed_fds:
-        plan.add("PASS_FDS", passed_fds)
     process.check_limits(wanted)
     process.add_attributes(plan, config, wanted, executed=True)
-    add_process(plan, wanted, confined)
+    add_process(plan, wanted, confined.replace(passed=passed_fds), make_workdir=True)
     return plan
 
 

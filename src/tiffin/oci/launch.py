@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # As src/launcher/roles.h and child.h have them.
 HOOKS_DONE_FD, CREATING_STATE_FD, CREATED_STATE_FD = 5, 6, 7
-PASSED_FDS_BASE = 16
+PASSED_FD, CREATE_PASSED_FD = 7, 8
 
 
 class Channel:
@@ -66,7 +66,8 @@ class Launched:
         self.plan = plan
         self._done = -1
         self.states: tuple[int, int] | None = None
-        minimum = PASSED_FDS_BASE + passed + 8
+        first = CREATE_PASSED_FD if role[0] == "create" else PASSED_FD
+        minimum = first + passed + 16
         plan_fd = _high(os.memfd_create("tiffin-plan", os.MFD_CLOEXEC), minimum)
         theirs = done_read = -1
         try:
@@ -78,7 +79,7 @@ class Launched:
             self.channel = Channel(ours.detach())
             theirs = _high(other.detach(), minimum)
             # Downwards: what is overwritten has been moved up already.
-            actions = [(3 + index, PASSED_FDS_BASE + index) for index in reversed(range(passed))]
+            actions = [(3 + index, first + index) for index in reversed(range(passed))]
             actions += [(plan_fd, native.PLAN_FD), (theirs, native.STATUS_FD)]
             if pipes:
                 done_read, done_write = os.pipe()

@@ -6,7 +6,7 @@ import os
 
 from tiffin.errors import UsageError
 from tiffin.model.record import Record
-from tiffin.runtime.ops import STDIO_OPEN_STDIN, STDIO_TTY, Plan
+from tiffin.runtime.ops import STDIO_OPEN_STDIN, STDIO_PASSED, STDIO_TTY, Plan
 from tiffin.runtime.security import capabilities
 from tiffin.runtime.security.lsm import Labels
 from tiffin.runtime.spec import NOBODY, Joined
@@ -114,8 +114,10 @@ class Monitor(Record):
     log_path: str = ""
     log_max_bytes: int = 0
     log_files: int = 0
+    log_operations: tuple[tuple[str, tuple[object, ...], str], ...] = ()
     open_stdin: bool = False
     tty_size: tuple[int, int] | None = None
+    passed_stdio: bool = False
     on_exit: tuple[str, ...] = ()
     directory: str = ""
     again: tuple[str, ...] = ()
@@ -130,6 +132,10 @@ class Confinement(Record):
     seccomp: SeccompFilter | None = None
     labels: Labels = Labels()
     init: bool = False
+    passed: int = 0
+    """How many descriptors the program gets beyond its standard streams."""
+    listening: bool = False
+    """Whether it is told of them as sd_listen_fds(3) has it; the environment then has room for its process ID."""
 
 
 def compile_launch(
@@ -145,7 +151,7 @@ def compile_launch(
     plan = Plan()
     linux = spec["linux"]
     kinds = [entry["type"] for entry in linux["namespaces"] if not entry.get("path")]
-    _monitor(plan, monitor, spec["process"]["terminal"], cgroup)
+    add_monitor(plan, monitor, spec["process"]["terminal"], cgroup)
     _join(plan, linux["namespaces"], joined)
     flags = 0
     for kind in kinds:
@@ -175,7 +181,7 @@ def compile_launch(
         plan.add("HOSTNAME", spec["hostname"], doing=f"set the hostname {spec['hostname']!r}")
         if spec.get("domainname"):
             plan.add("DOMAINNAME", spec["domainname"], doing="set the domain name")
-    add_process(plan, spec["process"], confinement)
+    add_process(plan, spec["process"], confinement, make_workdir=True)
     return plan
 
 
@@ -199,18 +205,22 @@ def compile_exec(
         plan.add("CGROUP_TASKS", path, doing=f"join the cgroup {path}")
     if process["terminal"]:
         plan.add("CONSOLE", doing="allocate a terminal")
-    add_process(plan, process, confinement)
+    add_process(plan, process, confinement, make_workdir=False)
     return plan
 
 
-def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -> None:
+def add_monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -> None:
+    """What the monitor is told, whoever makes the container."""
     plan.add("RUN_DIR", monitor.run_dir, doing=f"use the run directory {monitor.run_dir}")
     plan.add("EXIT_FILE", monitor.exit_file)
     if monitor.log_path:
         plan.add(
             "LOG", monitor.log_path, monitor.log_max_bytes, monitor.log_files, doing=f"open the log {monitor.log_path}"
         )
-    plan.add("STDIO", (STDIO_TTY if terminal else 0) | (STDIO_OPEN_STDIN if monitor.open_stdin else 0))
+    for name, fields, doing in monitor.log_operations:
+        plan.add(name, *fields, doing=doing)
+    passed = STDIO_PASSED if monitor.passed_stdio else 0
+    plan.add("STDIO", (STDIO_TTY if terminal else 0) | (STDIO_OPEN_STDIN if monitor.open_stdin else 0) | passed)
     if monitor.tty_size:
         plan.add("TTY_SIZE", *monitor.tty_size)
     if monitor.on_exit:
@@ -348,7 +358,12 @@ def add_oom_score(plan: Plan, process: dict[str, Any]) -> None:
 
 
 def add_process(
-    plan: Plan, process: dict[str, Any], confinement: Confinement, before_exec: Callable[[Plan], None] | None = None
+    plan: Plan,
+    process: dict[str, Any],
+    confinement: Confinement,
+    *,
+    make_workdir: bool,
+    before_exec: Callable[[Plan], None] | None = None,
 ) -> None:
     """All that is done to the process itself, ending in EXEC.
 
@@ -358,8 +373,8 @@ def add_process(
     if not any(name == "OOM_SCORE_ADJ" for name, _, _ in plan):
         add_oom_score(plan, process)
     plan.add("UMASK", process["user"].get("umask", 0o022))
-    # Still as root: a missing working directory is made, as Docker does.
-    plan.add("CHDIR", process["cwd"], 1, doing=f"change to the working directory {process['cwd']}")
+    # Still as root: a container's missing working directory is made, as Docker does, but not that of an exec.
+    plan.add("CHDIR", process["cwd"], int(make_workdir), doing=f"change to the working directory {process['cwd']}")
     labels = confinement.labels
     if labels.exec_label:
         plan.add("LSM_EXEC", labels.exec_attribute, labels.exec_label, doing=f"set the label {labels.exec_label!r}")
@@ -383,5 +398,7 @@ def add_process(
         plan.add("SECCOMP", confinement.seccomp.program, confinement.seccomp.flags, doing="install the seccomp filter")
     if confinement.init:
         plan.add("INIT", doing="start the init process")
+    if confinement.passed:
+        plan.add("PASS_FDS", confinement.passed, int(confinement.listening), doing="pass descriptors")
     argv = process["args"]
     plan.add("EXEC", argv[0], argv, process["env"], doing=f"run {argv[0]!r}")

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 def info(parts: Parts) -> dict[str, Any]:
     """Docker's field names where they fit; what is Tiffin's own stands under "Tiffin"."""
     from tiffin.launcher_path import launcher_path
+    from tiffin.runtime.foreign import found
 
-    found = [pause.read_state(parts, container.id) for container, _ in records.all_containers(parts.database)]
-    states = ["paused" if state.paused else state.status for state in found]
+    containers = [pause.read_state(parts, container.id) for container, _ in records.all_containers(parts.database)]
+    states = ["paused" if state.paused else state.status for state in containers]
     running = states.count("running") + states.count("restarting")  # as Docker counts
     system = os.uname()
     driver, reason = parts.storage_choice()
@@ -41,7 +42,8 @@ def info(parts: Parts) -> dict[str, Any]:
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": version,
         "LoggingDriver": "cri",
-        "DefaultRuntime": "native",
+        "DefaultRuntime": parts.runtime or "native",
+        "Runtimes": {"native": {"path": launcher_path()}, **{name: {"path": path} for name, path in found().items()}},
         "KernelVersion": system.release,
         "Architecture": system.machine,
         "OSType": "linux",
