@@ -8,6 +8,7 @@
 
 #include "kernel.h"
 #include "userns.h"
+#include "wire.h"
 
 typedef int operation(struct child *child, const struct op *op);
 
@@ -17,9 +18,9 @@ static operation *const operations[MAX_OP_CODE + 1] = {
     [OP_UNSHARE] = op_unshare,
     [OP_PROPAGATION] = op_propagation,
     [OP_MOUNT] = op_mount,
-    [OP_ROOT] = op_root,
+    [OP_ROOT] = op_root_given,
     [OP_MOUNT_IN] = op_mount_in,
-    [OP_BIND_IN] = op_bind_in,
+    [OP_BIND_IN] = op_bind_in_given,
     [OP_MKDIR_IN] = op_mkdir_in,
     [OP_MKNOD_IN] = op_mknod_in,
     [OP_SYMLINK_IN] = op_symlink_in,
@@ -49,6 +50,19 @@ static operation *const operations[MAX_OP_CODE + 1] = {
     [OP_PASS_FDS] = op_pass_fds,
     [OP_EXEC] = op_exec,
     [OP_RUNTIME] = op_runtime,
+    [OP_WAIT_START] = op_wait_start,
+    [OP_HOOKS] = op_hooks,
+    [OP_HOOK] = op_hook,
+    [OP_FIND_EXEC] = op_find_exec,
+    [OP_ID_MAPS] = op_id_maps,
+    [OP_PERSONALITY] = op_personality,
+    [OP_SCHEDULER] = op_scheduler,
+    [OP_IO_PRIORITY] = op_io_priority,
+    [OP_CPU_AFFINITY] = op_cpu_affinity,
+    [OP_PROPAGATION_IN] = op_propagation_in,
+    [OP_ROOT_AS_IS] = op_root_as_is,
+    [OP_CHROOT] = op_chroot,
+    [OP_TMPFS_COPY_IN] = op_tmpfs_copy_in,
 };
 
 /* What the parent ignores or blocks, and what the engine did, is not the container's. */
@@ -127,6 +141,10 @@ _Noreturn void child_main(struct child *child)
         skip_to_clone(&cursor);
     if (set_up(child) == 0)
         child_carry_out(child, &cursor, -1);
+    if (child->released) {
+        report_failure(child->channel, child->failure);
+        _exit(125);
+    }
     struct message message = {.kind = MESSAGE_ERROR, .failure = *child->failure};
     if (write(child->channel, &message, sizeof message) < 0)
         _exit(126);
@@ -135,7 +153,12 @@ _Noreturn void child_main(struct child *child)
 
 int child_handshake(struct child *child)
 {
-    struct message message = {.kind = MESSAGE_READY, .container = child->container};
+    return child_ask(child, MESSAGE_READY);
+}
+
+int child_ask(struct child *child, enum message_kind kind)
+{
+    struct message message = {.kind = kind, .container = child->container};
     char go;
     CHECK(child->failure, RETRY(write(child->channel, &message, sizeof message)), "write", "the parent");
     /* An end here means that the parent is gone, in the moment before it could take us along. */

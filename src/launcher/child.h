@@ -5,7 +5,8 @@
 #include "plan.h"
 
 /* What the child and its parent say to each other over a SOCK_SEQPACKET pair. Its end means: exec succeeded. */
-enum message_kind { MESSAGE_READY = 1, MESSAGE_ERROR, MESSAGE_CONSOLE };
+enum message_kind { MESSAGE_READY = 1, MESSAGE_ERROR, MESSAGE_CONSOLE, MESSAGE_MAPS, MESSAGE_HOOKS };
+
 
 struct message {
     int kind;
@@ -37,6 +38,11 @@ struct child {
     uid_t uid;
     bool umask_set;
     bool console;
+    bool released;             /* role create: the parent has gone home, `channel` is the FIFO for failures */
+    int start;                 /* role create: the FIFO that says go */
+    int result;                /* role create: the FIFO for failures after that */
+    int states[2];             /* role create: the container's state as JSON, for hooks */
+    const struct given_trees *given; /* role create with a user namespace: mounts to use, or NULL */
     struct failure *failure;
 };
 
@@ -54,6 +60,8 @@ int op_mount(struct child *child, const struct op *op);
 int op_root(struct child *child, const struct op *op);
 int op_mount_in(struct child *child, const struct op *op);
 int op_bind_in(struct child *child, const struct op *op);
+int op_root_given(struct child *child, const struct op *op);
+int op_bind_in_given(struct child *child, const struct op *op);
 int op_root_readonly(struct child *child, const struct op *op);
 int op_tree(struct child *child, const struct op *op);
 int op_tree_in(struct child *child, const struct op *op);
@@ -86,6 +94,26 @@ int op_no_new_privs(struct child *child, const struct op *op);
 int op_seccomp(struct child *child, const struct op *op);
 int op_creds(struct child *child, const struct op *op);
 int op_caps(struct child *child, const struct op *op);
+
+int op_wait_start(struct child *child, const struct op *op);
+int op_hooks(struct child *child, const struct op *op);
+int op_hook(struct child *child, const struct op *op);
+int op_find_exec(struct child *child, const struct op *op);
+int op_id_maps(struct child *child, const struct op *op);
+int op_personality(struct child *child, const struct op *op);
+int op_scheduler(struct child *child, const struct op *op);
+int op_io_priority(struct child *child, const struct op *op);
+int op_cpu_affinity(struct child *child, const struct op *op);
+int op_propagation_in(struct child *child, const struct op *op);
+int op_root_as_is(struct child *child, const struct op *op);
+int op_chroot(struct child *child, const struct op *op);
+int op_tmpfs_copy_in(struct child *child, const struct op *op);
+
+/* Say something to the parent and wait until it has done its part. */
+int child_ask(struct child *child, enum message_kind kind);
+
+/* Pointers to a list's items in memory of its own; NULL and the failure. */
+char **string_array(struct child *child, const struct field *list);
 
 int op_init(struct child *child, const struct op *op);
 int op_pass_fds(struct child *child, const struct op *op);

@@ -46,7 +46,17 @@ static void exec_in_path(const char *name, char *const *arguments, char *const *
     errno = refused ? EACCES : ENOENT;
 }
 
-/* Nothing but 0-2 and what was passed may reach the program. All our descriptors are close-on-exec; this covers any that are not ours. */
+static bool executable(const char *file)
+{
+    struct stat stat_;
+    if (stat(file, &stat_) < 0)
+        return false;
+    errno = EACCES;
+    return S_ISREG(stat_.st_mode) && access(file, X_OK) == 0;
+}
+
+/* Nothing but 0-2 and what was passed may reach the program. All our descriptors are close-on-exec; this covers any
+   that are not ours. */
 static void close_on_exec_from(int first)
 {
     if (sys_close_range((unsigned)first, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
@@ -55,7 +65,47 @@ static void close_on_exec_from(int first)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
-static char **string_array(struct child *child, const struct field *list)
+/* The name's directory of PATH is looked for as exec will do it, without running anything. */
+static int find_in_path(const char *name, char *const *environment)
+{
+    bool refused = false;
+    const char *path = find_path(environment);
+    for (;;) {
+        size_t size = strcspn(path, ":");
+        char file[PATH_MAX];
+        struct text text = text_in(file, sizeof file);
+        for (size_t i = 0; i < size; i++)
+            text_char(&text, path[i]);
+        if (size)
+            text_char(&text, '/');
+        text_str(&text, name);
+        if (text.at < text.end) {
+            if (executable(file))
+                return 0;
+            refused = refused || errno == EACCES;
+        }
+        if (!path[size])
+            break;
+        path += size + 1;
+    }
+    errno = refused ? EACCES : ENOENT;
+    return -1;
+}
+
+int op_find_exec(struct child *child, const struct op *op)
+{
+    const char *name = op->field[0].bytes;
+    char **environment = string_array(child, &op->field[1]);
+    if (!environment)
+        return -1;
+    if (*name == 0)
+        errno = ENOENT;
+    if (*name && (strchr(name, '/') ? executable(name) : find_in_path(name, environment) == 0))
+        return 0;
+    return failed(child->failure, "exec", name);
+}
+
+char **string_array(struct child *child, const struct field *list)
 {
     size_t size = ((size_t)list->size + 1) * sizeof(char *);
     char **array = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -82,7 +132,7 @@ int op_exec(struct child *child, const struct op *op)
     close_on_exec_from(3 + child->passed);
     if (child->tell_pid)
         fill_listen_pid(environment);
-    if (child_handshake(child) < 0)
+    if (!child->released && child_handshake(child) < 0)
         return -1;
     if (strchr(name, '/'))
         execve(name, arguments, environment);

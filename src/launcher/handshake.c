@@ -26,6 +26,10 @@ int handshake_step(int channel, struct handshake *handshake, struct failure *fai
     case MESSAGE_CONSOLE:
         handshake->console = fd;
         return 1;
+    case MESSAGE_MAPS:
+    case MESSAGE_HOOKS:
+        handshake->asked = message.kind;
+        return 1;
     default:
         handshake->ready = true;
         handshake->container = message.container;

@@ -122,6 +122,17 @@ static int open_all(const struct spawn *spawn, int *files, int *mounts, struct f
     return check_donors(spawn, failure);
 }
 
+/* A time namespace takes its offsets before anybody lives in it: our child will be the first. */
+static int unshare_time(const struct spawn *spawn, struct failure *failure)
+{
+    failure->op = spawn->time_op;
+    CHECK(failure, unshare(CLONE_NEWTIME), "unshare", "time");
+    if (*spawn->time_offsets)
+        CHECK(failure, write_text(AT_FDCWD, "/proc/self/timens_offsets", spawn->time_offsets), "write",
+              "/proc/self/timens_offsets");
+    return 0;
+}
+
 int join_namespaces(const struct spawn *spawn, struct child *child, struct failure *failure)
 {
     int files[MAX_JOINS], mounts[MAX_JOINS];
@@ -138,5 +149,7 @@ int join_namespaces(const struct spawn *spawn, struct child *child, struct failu
         CHECK(failure, setns(files[i], join->kind), "setns", join->path);
         close(files[i]);
     }
-    return spawn->enter_flags ? enter_process(spawn, failure) : 0;
+    if (spawn->enter_flags && enter_process(spawn, failure) < 0)
+        return -1;
+    return spawn->time_offsets ? unshare_time(spawn, failure) : 0;
 }

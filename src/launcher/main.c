@@ -15,7 +15,8 @@
 #define TIFFIN_VERSION "unknown"
 #endif
 
-static const char usage[] = "usage: tiffin-launch launch [fds] | exec [-d] [fds] | wait | hold | userns UID_MAP GID_MAP | --version\n"
+static const char usage[] = "usage: tiffin-launch launch [FDS] | create [FDS] | exec [-d] [FDS] | wait | hold |\n"
+                            "                     userns UID_MAP GID_MAP | --version\n"
                             "A plan is read from descriptor 3, the outcome written to descriptor 4.\n";
 
 /* Whatever the caller left open beyond the descriptors that a role knows must not reach a container. */
@@ -57,11 +58,13 @@ int main(int argc, char **argv)
     bool wait = argc == 2 && strcmp(argv[1], "wait") == 0;
     bool userns = argc == 4 && strcmp(argv[1], "userns") == 0;
     bool launch = argc >= 2 && strcmp(argv[1], "launch") == 0;
+    bool create = argc >= 2 && strcmp(argv[1], "create") == 0;
     bool exec = argc >= 2 && strcmp(argv[1], "exec") == 0;
     bool detach = exec && argc >= 3 && strcmp(argv[2], "-d") == 0;
+    bool passes = launch || create || exec;
     int words = 2 + detach;
-    int passed = (launch || exec) && argc == words + 1 ? count_of(argv[words]) : 0;
-    if (!wait && !userns && ((!launch && !exec) || argc > words + 1 || passed < 0)) {
+    int passed = passes && argc == words + 1 ? count_of(argv[words]) : 0;
+    if (!wait && !userns && (!passes || argc > words + 1 || passed < 0)) {
         write_all(2, usage, sizeof usage - 1);
         return 2;
     }
@@ -70,10 +73,11 @@ int main(int argc, char **argv)
         write_all(2, usage, sizeof usage - 1);
         return 2;
     }
-    close_from((unsigned)(PASSED_FD + passed));
+    int first = create ? CREATE_PASSED_FD : PASSED_FD;
+    close_from((unsigned)(first + passed));
     for (int fd = OWNER_IN_FD; exec && fd < PASSED_FD; fd++)
         close(fd);
-    for (int fd = PASSED_FD; fd < PASSED_FD + passed; fd++)
+    for (int fd = first; fd < first + passed; fd++)
         if (fcntl(fd, F_GETFD) < 0) {
             write_all(2, usage, sizeof usage - 1);
             return 2;
@@ -88,5 +92,5 @@ int main(int argc, char **argv)
         return role_wait();
     if (userns)
         return role_userns(argv[2], argv[3]);
-    return launch ? role_launch(passed) : role_exec(detach, passed);
+    return launch ? role_launch(passed) : create ? role_create(passed) : role_exec(detach, passed);
 }

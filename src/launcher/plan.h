@@ -15,7 +15,7 @@ enum {
     MAX_RUNTIME_WORDS = 32
 };
 
-enum role { ROLE_LAUNCH, ROLE_EXEC, ROLE_WAIT };
+enum role { ROLE_LAUNCH, ROLE_EXEC, ROLE_WAIT, ROLE_CREATE };
 
 /* A decoded field. u: number. s: bytes (NUL after them) and size. b: bytes and size. l: first item, size = items. */
 struct field {

@@ -6,6 +6,8 @@
 
 /* Descriptors that the engine passes. */
 enum { PLAN_FD = 3, STATUS_FD = 4, OWNER_IN_FD = 5, OWNER_OUT_FD = 6, PASSED_FD = 7 };
+/* Of role create: says that the engine's hooks are done; the two states that the container's own hooks read. */
+enum { HOOKS_DONE_FD = 5, CREATING_STATE_FD = 6, CREATED_STATE_FD = 7, CREATE_PASSED_FD = 8 };
 
 /* `passed` descriptors from PASSED_FD on are the container's. Start a container and stay as its monitor; the calling process returns at once. */
 int role_launch(int passed);
@@ -15,6 +17,9 @@ int role_exec(bool detach, int passed);
 
 /* Hold the terminal whose master is PLAN_FD until its other side is closed. */
 int role_hold(void);
+
+/* Make a container whose program waits to be started, and leave it to the caller. */
+int role_create(int passed);
 
 /* Wait until it is time to start a container again whose last launch failed; the calling process returns at once. */
 int role_wait(void);
@@ -27,6 +32,7 @@ struct handshake {
     bool ready; /* it did everything but exec */
     pid_t container; /* the process to watch, where it is not the child itself */
     int console; /* the terminal's master, or -1 */
+    int asked;   /* a message_kind that wants an answer, or 0 */
 };
 
 /* One message. 1: go on, 0: the channel ended, -1: the child failed, see failure. */

@@ -8,39 +8,42 @@
 #include "log_format.h"
 
 enum {
-    IN_LAUNCH = 1, /* allowed in role launch */
+    IN_LAUNCH = 1, /* allowed in role launch, and in create */
     IN_EXEC = 2,   /* allowed in role exec */
     ONCE = 4,
     IN_ROOT = 8,   /* needs ROOT before it, and no PIVOT */
     ON_HOST = 16,  /* no PIVOT before it: the path it names is the host's */
     IN_WAIT = 32,  /* allowed in role wait */
+    IN_CREATE = 64, /* allowed in role create */
+    MONITORED = 128, /* not in role create, which leaves no monitor */
 };
+enum { KEPT = IN_LAUNCH | ON_HOST | MONITORED };
 enum { IN_BOTH = IN_LAUNCH | IN_EXEC, SETUP = IN_LAUNCH | ON_HOST, INSIDE = IN_LAUNCH | IN_ROOT };
 
 static const unsigned char allowed[MAX_OP_CODE + 1] = {
-    [OP_RUN_DIR] = SETUP | IN_WAIT | ONCE,
-    [OP_EXIT_FILE] = SETUP | ONCE,
-    [OP_LOG] = SETUP | ONCE,
-    [OP_LOG_JSON] = SETUP | ONCE,
-    [OP_LOG_SINK] = SETUP | ONCE,
-    [OP_LOG_SYSLOG] = SETUP | ONCE,
-    [OP_STDIO] = SETUP | ONCE,
+    [OP_RUN_DIR] = KEPT | IN_WAIT | ONCE,
+    [OP_EXIT_FILE] = KEPT | ONCE,
+    [OP_LOG] = KEPT | ONCE,
+    [OP_LOG_JSON] = KEPT | ONCE,
+    [OP_LOG_SINK] = KEPT | ONCE,
+    [OP_LOG_SYSLOG] = KEPT | ONCE,
+    [OP_STDIO] = KEPT | ONCE,
     [OP_TTY_SIZE] = IN_BOTH | ONCE,
     [OP_CLONE] = SETUP | ONCE,
     [OP_JOIN_NS] = SETUP,
     [OP_CGROUP_INTO] = IN_BOTH | ON_HOST | ONCE,
     [OP_CGROUP_TASKS] = IN_BOTH | ON_HOST,
-    [OP_CGROUP_REMOVE] = SETUP,
-    [OP_OOM_FILE] = SETUP | ONCE,
-    [OP_ON_EXIT] = SETUP | ONCE,
+    [OP_CGROUP_REMOVE] = KEPT,
+    [OP_OOM_FILE] = KEPT | ONCE,
+    [OP_ON_EXIT] = KEPT | ONCE,
     [OP_DEVICE_BPF] = SETUP | ONCE,
-    [OP_HEALTH] = SETUP | ONCE,
-    [OP_FREEZER] = SETUP | ONCE,
-    [OP_RESTART] = SETUP | IN_WAIT | ONCE,
+    [OP_HEALTH] = KEPT | ONCE,
+    [OP_FREEZER] = KEPT | ONCE,
+    [OP_RESTART] = KEPT | IN_WAIT | ONCE,
     [OP_FAILED] = IN_WAIT | ONCE,
     [OP_UNSHARE] = IN_LAUNCH,
-    [OP_EVENTS] = IN_BOTH | ON_HOST | ONCE,
-    [OP_EVENT_LAST] = SETUP,
+    [OP_EVENTS] = IN_BOTH | ON_HOST | MONITORED | ONCE,
+    [OP_EVENT_LAST] = KEPT,
     [OP_ENTER] = IN_EXEC | ONCE,
     [OP_PROPAGATION] = SETUP,
     [OP_MOUNT] = SETUP,
@@ -69,9 +72,23 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_CREDS] = IN_BOTH | ONCE,
     [OP_CAPS] = IN_BOTH | ONCE,
     [OP_INIT] = IN_LAUNCH | ONCE,
-    [OP_RUNTIME] = SETUP | ONCE,
+    [OP_RUNTIME] = KEPT | ONCE,
     [OP_PASS_FDS] = IN_BOTH | ONCE,
     [OP_EXEC] = IN_BOTH | ONCE,
+    [OP_WAIT_START] = IN_CREATE | ONCE,
+    [OP_HOOKS] = IN_CREATE | ONCE,
+    [OP_HOOK] = IN_CREATE,
+    [OP_FIND_EXEC] = IN_CREATE | ONCE,
+    [OP_TIME_OFFSETS] = IN_CREATE | ON_HOST | ONCE,
+    [OP_ID_MAPS] = IN_CREATE | IN_EXEC | ONCE,
+    [OP_PERSONALITY] = IN_CREATE | IN_EXEC | ONCE,
+    [OP_SCHEDULER] = IN_CREATE | IN_EXEC | ONCE,
+    [OP_IO_PRIORITY] = IN_CREATE | IN_EXEC | ONCE,
+    [OP_CPU_AFFINITY] = IN_CREATE | IN_EXEC,
+    [OP_PROPAGATION_IN] = IN_CREATE,
+    [OP_ROOT_AS_IS] = IN_CREATE | ON_HOST | ONCE,
+    [OP_CHROOT] = IN_CREATE | IN_ROOT | ONCE,
+    [OP_TMPFS_COPY_IN] = IN_CREATE | IN_ROOT,
     [OP_DONOR] = SETUP,
     [OP_TREE_FROM] = SETUP,
     [OP_ATTACH] = INSIDE,
@@ -130,7 +147,7 @@ static const char *check_values(const struct op *op)
     case OP_CLONE:
         if (f[0].number & CLONE_NEWCGROUP)
             return "a cgroup namespace is made by UNSHARE, after its cgroups were joined";
-        return f[0].number & ~(uint64_t)(ALL_NAMESPACES & ~CLONE_NEWUSER) ? "unknown flags" : NULL;
+        return f[0].number & ~(uint64_t)ALL_NAMESPACES ? "unknown flags" : NULL;
     case OP_UNSHARE:
         return f[0].number & ~(uint64_t)(ALL_NAMESPACES & ~(CLONE_NEWUSER | CLONE_NEWPID)) ? "unknown flags" : NULL;
     case OP_JOIN_NS:
@@ -174,6 +191,7 @@ static const char *check_values(const struct op *op)
     case OP_PROPAGATION:
         return f[0].number & ~(uint64_t)(MS_REC | MS_PROPAGATION) ? "unknown flags" : NULL;
     case OP_MOUNT:
+    case OP_TMPFS_COPY_IN:
     case OP_MOUNT_IN:
         /* mount(2) would cut longer data off in silence. */
         return f[4].size >= 4096 ? "mount data over 4095 bytes" : NULL;
@@ -210,9 +228,35 @@ static const char *check_values(const struct op *op)
         return f[2].size % 4 || f[2].size / 4 > 1024 ? "bad group list" : NULL;
     case OP_EXEC:
         return f[1].size == 0 ? "no arguments" : NULL;
+    case OP_HOOK:
+        return f[0].bytes[0] != '/' || f[1].size == 0 || f[4].number > 1 || f[3].number > INT_MAX ? "bad hook" : NULL;
+    case OP_CPU_AFFINITY:
+        return f[0].size == 0 || f[0].size > 1024 || f[0].size % 8 ? "bad mask" : NULL;
+    case OP_PROPAGATION_IN:
+        return f[1].number & ~(uint64_t)(MS_REC | MS_PROPAGATION) ? "unknown flags" : NULL;
     default:
         return NULL;
     }
+}
+
+static bool in_role(enum role role, unsigned rule)
+{
+    switch (role) {
+    case ROLE_LAUNCH:
+        return rule & IN_LAUNCH;
+    case ROLE_WAIT:
+        return rule & IN_WAIT;
+    case ROLE_CREATE:
+        return (rule & IN_CREATE) || ((rule & IN_LAUNCH) && !(rule & MONITORED));
+    default:
+        return rule & IN_EXEC;
+    }
+}
+
+/* A mount namespace of its own, or one that it was told to join and rearrange. */
+static bool owns(const struct rules *rules, uint64_t kind)
+{
+    return rules->namespaces & kind;
 }
 
 /* What a plan with a user namespace has on which side of CLONE: before it, only what prepares mounts and raises limits,
@@ -264,8 +308,7 @@ const char *rules_check(struct rules *rules, const struct op *op)
 {
     unsigned rule = allowed[op->code];
     uint32_t *seen = rules->seen;
-    static const unsigned char in_role[] = {[ROLE_LAUNCH] = IN_LAUNCH, [ROLE_EXEC] = IN_EXEC, [ROLE_WAIT] = IN_WAIT};
-    if (!(rule & in_role[rules->role]))
+    if (!in_role(rules->role, rule))
         return "not in this role";
     if ((rule & ONCE) && seen[op->code])
         return "given twice";
@@ -275,24 +318,35 @@ const char *rules_check(struct rules *rules, const struct op *op)
         return "after RUNTIME";
     if (seen[OP_PASS_FDS] && op->code != OP_EXEC)
         return "after PASS_FDS";
-    if ((rule & IN_ROOT) && !seen[OP_ROOT])
+    if ((rule & IN_ROOT) && !seen[OP_ROOT] && !seen[OP_ROOT_AS_IS])
         return "before ROOT";
-    if ((rule & (IN_ROOT | ON_HOST)) && seen[OP_PIVOT])
+    if (op->code == OP_PIVOT ? !seen[OP_ROOT] : op->code == OP_CHROOT && !seen[OP_ROOT_AS_IS])
+        return "not for this kind of root";
+    if (op->code == OP_PROPAGATION_IN && !seen[OP_ROOT])
+        return "before ROOT";
+    if ((rule & (IN_ROOT | ON_HOST)) && (seen[OP_PIVOT] || seen[OP_CHROOT]))
         return "after PIVOT";
-    if (op->code == OP_CONSOLE && rules->role == ROLE_LAUNCH && (!seen[OP_ROOT] || seen[OP_PIVOT]))
+    if (op->code == OP_CONSOLE && rules->role != ROLE_EXEC && (!seen[OP_ROOT] || seen[OP_PIVOT]))
         return "not between ROOT and PIVOT";
+    if (op->code == OP_CLONE && rules->role != ROLE_CREATE && (op->field[0].number & CLONE_NEWUSER))
+        return "unknown flags";
     if (op->code == OP_CAPS && !seen[OP_CREDS])
         return "before CREDS";
     /* Without a mount namespace of its own, the child would rearrange the host. */
-    if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT || op->code == OP_RUNTIME) &&
-        !(rules->namespaces & CLONE_NEWNS) && !(seen[OP_USERNS] && !seen[OP_CLONE]))
+    if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT || op->code == OP_MOUNT_IN ||
+         op->code == OP_TMPFS_COPY_IN || op->code == OP_BIND_IN || op->code == OP_ATTACH || op->code == OP_MASK_IN ||
+         op->code == OP_READONLY_IN || op->code == OP_ROOT_READONLY || op->code == OP_PROPAGATION_IN ||
+         op->code == OP_RUNTIME) &&
+        !owns(rules, CLONE_NEWNS) && !(seen[OP_USERNS] && !seen[OP_CLONE]))
         return "without a new mount namespace";
-    if ((op->code == OP_HOSTNAME || op->code == OP_DOMAINNAME) && !(rules->namespaces & CLONE_NEWUTS))
+    if ((op->code == OP_HOSTNAME || op->code == OP_DOMAINNAME) && !owns(rules, CLONE_NEWUTS))
         return "without a new UTS namespace";
     const char *misplaced = check_side(rules, op);
     if (misplaced)
         return misplaced;
     if (op->code == OP_CLONE || op->code == OP_UNSHARE)
+        rules->namespaces |= op->field[0].number;
+    if (op->code == OP_JOIN_NS && rules->role == ROLE_CREATE)
         rules->namespaces |= op->field[0].number;
     if (op->code == OP_STDIO)
         rules->tty = op->field[0].number & STDIO_TTY;
@@ -314,14 +368,16 @@ const char *rules_finish(const struct rules *rules)
         return "HEALTH without RESTART";
     if (rules->role == ROLE_EXEC)
         return seen[OP_ENTER] ? NULL : "no ENTER";
+    if ((seen[OP_ROOT] && !seen[OP_PIVOT]) || (seen[OP_ROOT_AS_IS] && !seen[OP_CHROOT]))
+        return "ROOT without PIVOT";
+    if (rules->role == ROLE_CREATE)
+        return seen[OP_WAIT_START] ? NULL : "no WAIT_START";
     if (!seen[OP_RUN_DIR])
         return "no RUN_DIR";
     if (!seen[OP_EXIT_FILE])
         return "no EXIT_FILE";
     if (seen[OP_USERNS] && !seen[OP_CLONE])
         return "USERNS without CLONE";
-    if (seen[OP_ROOT] && !seen[OP_PIVOT])
-        return "ROOT without PIVOT";
     if (seen[OP_LOG_JSON] && !seen[OP_LOG])
         return "LOG_JSON without LOG";
     if (seen[OP_RUNTIME])

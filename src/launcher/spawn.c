@@ -36,6 +36,10 @@ bool spawn_note(struct spawn *spawn, const struct op *op)
         spawn->tasks[spawn->tasks_count] = op->field[0].bytes;
         spawn->tasks_op[spawn->tasks_count++] = op->index;
         return true;
+    case OP_TIME_OFFSETS:
+        spawn->time_offsets = op->field[0].bytes;
+        spawn->time_op = op->index;
+        return true;
     default:
         return false;
     }
@@ -157,7 +161,8 @@ pid_t spawn_child(struct spawn *spawn, struct child *child, int *channel, const 
     for (size_t i = 0; i < count; i++)
         closed[closed_count++] = not_for_child[i];
     pid_t pid;
-    if (spawn->join_count || spawn->borrowed_count || spawn->enter_flags || spawn->userns.code) {
+    if (spawn->join_count || spawn->borrowed_count || spawn->enter_flags || spawn->userns.code ||
+        spawn->time_offsets) {
         pid = spawn_between(spawn, child, cgroup, closed, closed_count, failure);
     } else {
         pid = clone_child(spawn->clone_flags, cgroup, child);

@@ -42,6 +42,8 @@ struct spawn {
     pid_t enter_pid;
     uint64_t enter_flags;
     int enter_op;
+    const char *time_offsets; /* of a new time namespace, or NULL */
+    int time_op;
 };
 
 /* Start the child, which runs child_main; its pid, in our pid namespace, and in *channel our end of the channel.

@@ -2,7 +2,7 @@
 
    clang -fsanitize=fuzzer,address,undefined … fuzz_plan.c plan.c rules.c base.c: a libFuzzer target.
    With -DFUZZ_MAIN: reads records (u32 little-endian length, bytes) from standard input and prints one line for each,
-   "ok" or the reason of the refusal. argv[1] is the role, launch or exec. */
+   "ok" or the reason of the refusal. argv[1] is the role: launch, exec or create. */
 #include "plan.h"
 
 #include <stdio.h>
@@ -79,10 +79,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #ifdef FUZZ_MAIN
 int main(int argc, char **argv)
 {
-    enum role role = argc < 2                           ? ROLE_LAUNCH
-                     : strcmp(argv[1], "exec") == 0 ? ROLE_EXEC
-                     : strcmp(argv[1], "wait") == 0 ? ROLE_WAIT
-                                                    : ROLE_LAUNCH;
+    const char *name = argc > 1 ? argv[1] : "";
+    enum role role = strcmp(name, "exec") == 0     ? ROLE_EXEC
+                     : strcmp(name, "wait") == 0   ? ROLE_WAIT
+                     : strcmp(name, "create") == 0 ? ROLE_CREATE
+                                                   : ROLE_LAUNCH;
     uint8_t header[4];
     while (fread(header, 1, sizeof header, stdin) == sizeof header) {
         size_t size = header[0] | (size_t)header[1] << 8 | (size_t)header[2] << 16 | (size_t)header[3] << 24;

@@ -71,3 +71,18 @@ def test_run_loads_none_of_the_rest_of_tiffin() -> None:
     names = loaded("run")
     elsewhere = {name for name in names if name.startswith(("tiffin.images.", "tiffin.api", "tiffin.build"))}
     assert elsewhere == set()
+
+
+def test_the_oci_runtime_loads_little() -> None:
+    """An engine starts it four times for every container."""
+    source = str(Path(tiffin.__file__).parents[1])
+    load = (
+        f"import sys; sys.path.insert(0, {source!r}); before = set(sys.modules)\n"
+        "from tiffin.oci import commands, execute, lifecycle, main\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", load], capture_output=True, text=True, check=True, timeout=30
+    )
+    costly = "argparse ctypes dataclasses enum json logging pathlib re shutil signal socket sqlite3 subprocess typing"
+    assert set(done.stdout.split()) & set(costly.split()) == set()

@@ -151,6 +151,40 @@ def minimal(*extra: tuple[object, ...]) -> Plan:
     return plan
 
 
+# What only role create knows.
+CREATE_ONLY = {
+    "WAIT_START", "HOOKS", "HOOK", "FIND_EXEC", "TIME_OFFSETS", "ID_MAPS", "PERSONALITY", "SCHEDULER",
+    "IO_PRIORITY", "CPU_AFFINITY", "PROPAGATION_IN", "ROOT_AS_IS", "CHROOT", "TMPFS_COPY_IN",
+}  # fmt: skip
+
+
+def create_plan(*extra: tuple[object, ...], root: bool = True) -> Plan:
+    """A plan for role create; `extra` goes between PIVOT and WAIT_START."""
+    plan = Plan()
+    plan.add("TIME_OFFSETS", "monotonic 1 0\n")
+    plan.add("CLONE", NEWNS | NEWUSER)
+    if root:
+        plan.add("PROPAGATION", 0x4000 | 1 << 18)
+        plan.add("ROOT", "/m")
+        plan.add("ID_MAPS", "0 1 1\n", "0 1 1\n", "")
+        plan.add("TMPFS_COPY_IN", "tmpfs", "/run", "tmpfs", 0, "")
+        plan.add("PROPAGATION_IN", "/run", 1 << 20)
+        plan.add("HOOKS")
+        plan.add("HOOK", "/bin/true", ["true"], [], 1000, 0)
+        plan.add("PIVOT")
+    plan.add("PERSONALITY", 0)
+    plan.add("SCHEDULER", 0, 0, 0, 0, 0, 0, 0)
+    plan.add("IO_PRIORITY", 1 << 14)
+    plan.add("CPU_AFFINITY", bytes(8))
+    for name, *fields in extra:
+        plan.add(str(name), *fields)
+    plan.add("FIND_EXEC", "sh", [])
+    plan.add("WAIT_START", "/s", "/r")
+    plan.add("PASS_FDS", 2, 0)
+    plan.add("EXEC", "sh", ["sh"], [])
+    return plan
+
+
 RUNTIME = ("RUNTIME", ["/crun", "create"], ["/crun", "start"], ["/crun", "delete"], "/pid", "", ["/tasks"])
 
 
@@ -190,11 +224,48 @@ def test_refuses_what_a_user_namespace_cannot_have(check: Check, plan: Plan, mes
 def test_accepts_every_operation(check: Check) -> None:
     plan = launch_plan()
     mapped = mapped_plan()
-    assert {name for plan in (plan, mapped) for name, _, _ in plan} == set(OPS) - {"ENTER", "FAILED", "RUNTIME"}
+    every = set(OPS) - {"ENTER", "FAILED", "RUNTIME"} - CREATE_ONLY
+    assert {name for plan in (plan, mapped) for name, _, _ in plan} == every
     assert check(without(minimal(("CLONE", 0x20000), ("MOUNT", "a", "/b", "c", 0, ""), RUNTIME), "EXEC")) == ["ok"]
     assert check(plan, minimal(), mapped) == ["ok", "ok", "ok"]
     assert check(exec_plan(("RLIMIT", 7, 1, 1, 0)), role="exec") == ["ok"]
     assert check(wait_plan(), wait_plan(("FAILED", 125)), role="wait") == ["ok", "ok"]
+
+
+def test_role_create_accepts_what_is_its_own(check: Check) -> None:
+    plan, chroot = create_plan(), create_plan(("ROOT_AS_IS", "/m"), ("CHROOT",), root=False)
+    assert {name for name, _, _ in [*plan, *chroot]} >= CREATE_ONLY
+    assert check(plan, chroot, role="create") == ["ok", "ok"]
+    assert check(plan) == ["plan: operation 0 TIME_OFFSETS: not in this role"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "refusal"),
+    [
+        (without(create_plan(), "WAIT_START"), "plan: no WAIT_START"),
+        (without(create_plan(), "PIVOT"), "plan: ROOT without PIVOT"),
+        (create_plan(("ROOT_AS_IS", "/m"), root=False), "plan: ROOT without PIVOT"),
+        (create_plan(("RUN_DIR", "/r")), "plan: operation 14 RUN_DIR: not in this role"),
+        (create_plan(("CHROOT",)), "plan: operation 14 CHROOT: not for this kind of root"),
+        (
+            create_plan(("ROOT_AS_IS", "/m"), ("PIVOT",), root=False),
+            "plan: operation 7 PIVOT: not for this kind of root",
+        ),
+        (create_plan(("PROPAGATION_IN", "/", 1)), "plan: operation 14 PROPAGATION_IN: unknown flags"),
+        (create_plan(("PROPAGATION_IN", "/", 0), root=False), "plan: operation 6 PROPAGATION_IN: before ROOT"),
+        (create_plan(("HOOK", "true", ["true"], [], 0, 0)), "plan: operation 14 HOOK: bad hook"),
+        (create_plan(("HOOK", "/true", [], [], 0, 0)), "plan: operation 14 HOOK: bad hook"),
+        (create_plan(("HOOK", "/true", ["true"], [], 0, 2)), "plan: operation 14 HOOK: bad hook"),
+        (create_plan(("CPU_AFFINITY", bytes(7))), "plan: operation 14 CPU_AFFINITY: bad mask"),
+        (without(create_plan(), "CLONE"), "plan: operation 1 PROPAGATION: without a new mount namespace"),
+        (
+            without(create_plan(("ROOT_AS_IS", "/m"), ("BIND_IN", "/a", "/b", 0, 0, 0), root=False), "CLONE"),
+            "plan: operation 6 BIND_IN: without a new mount namespace",
+        ),
+    ],
+)
+def test_role_create_refuses(check: Check, plan: Plan, refusal: str) -> None:
+    assert check(plan, role="create") == [refusal]
 
 
 def test_generated_header_carries_the_table(tmp_path: Path) -> None:

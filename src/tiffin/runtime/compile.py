@@ -30,6 +30,7 @@ CLONE_FLAGS = {
     "user": 0x1000_0000,
     "pid": 0x2000_0000,
     "network": 0x4000_0000,
+    "time": 0x80,
 }
 
 # mount(2)
@@ -99,6 +100,7 @@ DEV_LINKS = (
     ("pts/ptmx", "/dev/ptmx"),
     ("/proc/kcore", "/dev/core"),
 )
+S_IFIFO = 0o010000
 SHM_TREE = 0  # the number of that detached mount
 S_IFCHR = 0o020000
 S_IFBLK = 0o060000
@@ -179,7 +181,7 @@ def compile_launch(
         plan.add("HOSTNAME", spec["hostname"], doing=f"set the hostname {spec['hostname']!r}")
         if spec.get("domainname"):
             plan.add("DOMAINNAME", spec["domainname"], doing="set the domain name")
-    _process(plan, spec["process"], confinement, make_workdir=True)
+    add_process(plan, spec["process"], confinement, make_workdir=True)
     return plan
 
 
@@ -203,7 +205,7 @@ def compile_exec(
         plan.add("CGROUP_TASKS", path, doing=f"join the cgroup {path}")
     if process["terminal"]:
         plan.add("CONSOLE", doing="allocate a terminal")
-    _process(plan, process, confinement, make_workdir=False)
+    add_process(plan, process, confinement, make_workdir=False)
     return plan
 
 
@@ -296,13 +298,13 @@ def add_devices(
 ) -> None:
     """Device nodes of the spec; `outside` gives the host's ids of owners."""
     for node in nodes:
-        kind = S_IFBLK if node["type"] == "b" else S_IFCHR
+        kind = {"b": S_IFBLK, "p": S_IFIFO}.get(node["type"], S_IFCHR)
         owner = (node.get("uid", 0), node.get("gid", 0))
         plan.add(
             "MKNOD_IN",
             node["path"],
             kind | node.get("fileMode", 0o660),
-            os.makedev(node["major"], node["minor"]),
+            os.makedev(node.get("major", 0), node.get("minor", 0)),
             *(outside(*owner) if outside else owner),
             doing=f"make the device {node['path']}",
         )
@@ -355,11 +357,22 @@ def add_oom_score(plan: Plan, process: dict[str, Any]) -> None:
         plan.add("OOM_SCORE_ADJ", process["oomScoreAdj"] + 1000, doing="set the OOM score")
 
 
-def _process(plan: Plan, process: dict[str, Any], confinement: Confinement, *, make_workdir: bool) -> None:
+def add_process(
+    plan: Plan,
+    process: dict[str, Any],
+    confinement: Confinement,
+    *,
+    make_workdir: bool,
+    before_exec: Callable[[Plan], None] | None = None,
+) -> None:
+    """All that is done to the process itself, ending in EXEC.
+
+    `before_exec` adds operations that run with the program's own rights, before a filter that would hinder them.
+    """
     add_limits(plan, process, 0)
     if not any(name == "OOM_SCORE_ADJ" for name, _, _ in plan):
         add_oom_score(plan, process)
-    plan.add("UMASK", 0o022)
+    plan.add("UMASK", process["user"].get("umask", 0o022))
     # Still as root: a container's missing working directory is made, as Docker does, but not that of an exec.
     plan.add("CHDIR", process["cwd"], int(make_workdir), doing=f"change to the working directory {process['cwd']}")
     labels = confinement.labels
@@ -379,6 +392,8 @@ def _process(plan: Plan, process: dict[str, Any], confinement: Confinement, *, m
         capabilities.mask_of(sets[name]) for name in ("bounding", "effective", "permitted", "inheritable", "ambient")
     ]
     plan.add("CAPS", *masks, doing="set the capabilities")
+    if before_exec:
+        before_exec(plan)
     if no_new_privileges and confinement.seccomp:
         plan.add("SECCOMP", confinement.seccomp.program, confinement.seccomp.flags, doing="install the seccomp filter")
     if confinement.init:

@@ -96,6 +96,21 @@ OPS: dict[str, tuple[int, str]] = {
     # CLONE makes is born in the user namespace and has ROOT from it.
     "IDMAP": (75, "ss"),  # host source, host target: mount it there with the ids of its files mapped
     "USERNS": (76, "sssuu"),  # path ("": a new one), uid_map, gid_map, the host's ids of its root
+    # What only an OCI runtime needs (role create, and its exec).
+    "WAIT_START": (85, "ss"),  # FIFO that says go, FIFO that takes what fails after that; the parent goes home here
+    "HOOKS": (87, ""),  # stand still until the engine has run its hooks
+    "HOOK": (88, "slluu"),  # path, argv, env, timeout in ms (0: none), which state on stdin: 0 creating, 1 created
+    "FIND_EXEC": (89, "sl"),  # fail as EXEC would for a program that is not there: name, env
+    "TIME_OFFSETS": (90, "s"),  # lines for /proc/self/timens_offsets of a new time namespace
+    "ID_MAPS": (91, "sss"),  # uid_map, gid_map and oom_score_adj, which the parent writes; then the child becomes 0:0
+    "PERSONALITY": (92, "u"),
+    "SCHEDULER": (93, "uuuuuuu"),  # struct sched_attr: policy, flags, nice, priority, runtime, deadline, period
+    "IO_PRIORITY": (94, "u"),  # class << 13 | level
+    "CPU_AFFINITY": (95, "b"),  # mask of processors
+    "PROPAGATION_IN": (96, "su"),  # path inside (after PIVOT: "/"), MS_* flags
+    "ROOT_AS_IS": (97, "s"),  # as ROOT, without a mount namespace: nothing can be mounted
+    "CHROOT": (98, ""),  # as PIVOT, for ROOT_AS_IS
+    "TMPFS_COPY_IN": (99, "sssus"),  # as MOUNT_IN, and what was there before is copied into it
 }
 
 STDIO_TTY = 1

@@ -165,6 +165,7 @@ _R0, _R1, _R2, _R3, _R4, _R5 = range(6)
 _LOAD_WORD = 0x61  # BPF_LDX | BPF_MEM | BPF_W
 _AND, _SHIFT_RIGHT, _MOVE, _MOVE_REGISTER = 0x54, 0x74, 0xB4, 0xBC  # BPF_ALU, 32 bits wide
 _SKIP_UNLESS_EQUAL, _SKIP_UNLESS_EQUAL_REGISTER = 0x56, 0x5E  # BPF_JMP32 | BPF_JNE
+_SKIP_IF_EQUAL = 0x16  # BPF_JMP32 | BPF_JEQ
 _EXIT = 0x95
 
 
@@ -176,7 +177,15 @@ def v2_program(rules: Iterable[DeviceRule]) -> bytes:
     rules = tuple(rules)
     if EVERYTHING[0] in rules:
         return b""
-    code = [
+    code = load_code()
+    for rule in rules:
+        code += match_code(rule)
+    return b"".join([*code, *answer_code(False)])
+
+
+def load_code() -> list[bytes]:
+    """The start of a program: type, access, major and minor into registers 2 to 5."""
+    return [
         _instruction(_LOAD_WORD, _R2, _R1, 0),
         _instruction(_MOVE_REGISTER, _R3, _R2),
         _instruction(_AND, _R2, constant=0xFFFF),
@@ -184,14 +193,16 @@ def v2_program(rules: Iterable[DeviceRule]) -> bytes:
         _instruction(_LOAD_WORD, _R4, _R1, 4),
         _instruction(_LOAD_WORD, _R5, _R1, 8),
     ]
-    for rule in rules:
-        code += _rule_code(rule)
-    code += [_instruction(_MOVE, _R0, constant=0), _instruction(_EXIT)]
-    return b"".join(code)
 
 
-def _rule_code(rule: DeviceRule) -> list[bytes]:
-    allow = [_instruction(_MOVE, _R0, constant=1), _instruction(_EXIT)]
+def answer_code(allow: bool) -> list[bytes]:
+    """End the program with an answer."""
+    return [_instruction(_MOVE, _R0, constant=int(allow)), _instruction(_EXIT)]
+
+
+def match_code(rule: DeviceRule, *, allow: bool = True) -> list[bytes]:
+    """Answer if the rule fits, else go on. One that allows must cover all of the access, one that denies any of it."""
+    answer = answer_code(allow)
     tests: list[tuple[int, int, int, int]] = []
     if rule.type != "a":
         tests.append((_SKIP_UNLESS_EQUAL, _R2, 0, _TYPES[rule.type]))
@@ -199,15 +210,15 @@ def _rule_code(rule: DeviceRule) -> list[bytes]:
     mask = sum(_ACCESS[letter] for letter in set(rule.access))
     if mask != 7:
         prepare = [_instruction(_MOVE_REGISTER, _R1, _R3), _instruction(_AND, _R1, constant=mask)]
-        tests.append((_SKIP_UNLESS_EQUAL_REGISTER, _R1, _R3, 0))
+        tests.append((_SKIP_UNLESS_EQUAL_REGISTER, _R1, _R3, 0) if allow else (_SKIP_IF_EQUAL, _R1, 0, 0))
     for register, number in ((_R4, rule.major), (_R5, rule.minor)):
         if number is not None:
             tests.append((_SKIP_UNLESS_EQUAL, register, 0, number))
     code: list[bytes] = []
     for place, (operation, destination, source, constant) in enumerate(tests):
-        after = len(tests) - place - 1 + len(allow)
+        after = len(tests) - place - 1 + len(answer)
         code.append(_instruction(operation, destination, source, after, constant))
-    return prepare + code + allow
+    return prepare + code + answer
 
 
 def _instruction(code: int, destination: int = 0, source: int = 0, offset: int = 0, constant: int = 0) -> bytes:

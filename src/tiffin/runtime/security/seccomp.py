@@ -60,8 +60,14 @@ def load_filter(profile: str | None, caps: int, cache_dir: str | None) -> Seccom
             content = file.read()
     except OSError as error:
         raise UsageError(f"cannot read the seccomp profile {profile!r}: {error.strerror}") from error
+    return filter_of(content, caps, cache_dir)
+
+
+def filter_of(content: bytes, caps: int, cache_dir: str | None) -> SeccompFilter | None:
+    """The same for a profile's JSON text, which may be an OCI spec's `linux.seccomp`."""
     import hashlib
 
+    system = os.uname()
     return _cached(cache_dir, f"{hashlib.sha256(content).hexdigest()}-{VERSION}", caps, system, content)
 
 

@@ -26,7 +26,7 @@ EPERM = 1
 ENOSYS = 38
 _MAX_ERRNO = 4095
 
-_ACTIONS = {
+ACTIONS = {
     "SCMP_ACT_ALLOW": RET_ALLOW,
     "SCMP_ACT_ERRNO": RET_ERRNO,
     "SCMP_ACT_KILL": RET_KILL_THREAD,
@@ -40,7 +40,7 @@ OPERATORS = frozenset(
     "SCMP_CMP_" + name for name in ("EQ", "NE", "LT", "LE", "GT", "GE", "MASKED_EQ")
 )  # seccomp_rule_add(3)
 
-_FLAGS = {
+FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 1,
     "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
@@ -48,14 +48,14 @@ _FLAGS = {
 _DEFAULT_FLAGS = 4  # as runc: only kernels before 5.16 would otherwise slow every process down for Spectre v4
 
 # uname -m -> (our name, Docker's name in includes.arches)
-_MACHINES = {
+MACHINES = {
     "x86_64": ("x86_64", "amd64"),
     "i686": ("x86", "x86"),
     "aarch64": ("aarch64", "arm64"),
     "armv7l": ("arm", "arm"),
 }
 # What the kernel of a machine can run besides its own architecture.
-_COMPANIONS = {"x86_64": ("x86", "x32"), "aarch64": ("arm",), "x86": (), "arm": ()}
+COMPANIONS = {"x86_64": ("x86", "x32"), "aarch64": ("arm",), "x86": (), "arm": ()}
 
 
 class Argument(Record):
@@ -104,12 +104,12 @@ def parse_profile(raw: Any, caps: int, machine: str, release: str) -> Profile | 
         if syscalls:
             raise UsageError("the seccomp profile has rules but no defaultAction")
         return None
-    if machine not in _MACHINES:
+    if machine not in MACHINES:
         raise HostError(
             f"no seccomp tables for the machine type {machine!r}",
             hint="run without a filter: --security-opt seccomp=unconfined",
         )
-    own, docker_name = _MACHINES[machine]
+    own, docker_name = MACHINES[machine]
     default = _action(raw["defaultAction"], raw.get("defaultErrnoRet"), raw.get("defaultErrno"), "defaultAction")
     rules: list[Rule] = []
     known: set[str] = set()
@@ -138,9 +138,9 @@ def _action(name: Any, errno_value: Any, errno_name: Any, where: str) -> int:
         raise NotSupportedError(
             f"the seccomp profile's {where} wants SCMP_ACT_NOTIFY, which needs an agent to answer it"
         )
-    if name not in _ACTIONS:
+    if name not in ACTIONS:
         raise UsageError(f"the seccomp profile's {where} has the unknown action {name!r}")
-    word = _ACTIONS[name]
+    word = ACTIONS[name]
     if word not in (RET_ERRNO, RET_TRACE):
         return word
     if errno_value is None and errno_name:
@@ -244,7 +244,7 @@ def _architectures(raw: dict[str, Any], own: str) -> tuple[str, ...]:
         if not str(name).startswith("SCMP_ARCH_"):
             raise UsageError(f"the seccomp profile has the unknown architecture {name!r}")
     # A filter never meets an architecture that this kernel cannot run, so others need no code.
-    companions = (name for name in _COMPANIONS[own] if "SCMP_ARCH_" + name.upper() in listed)
+    companions = (name for name in COMPANIONS[own] if "SCMP_ARCH_" + name.upper() in listed)
     return (own, *companions)
 
 
@@ -253,7 +253,7 @@ def _flags(names: Any) -> int:
         return _DEFAULT_FLAGS
     flags = 0
     for name in names:
-        if name not in _FLAGS:
+        if name not in FLAGS:
             raise NotSupportedError(f"the seccomp profile has the flag {name!r}, which is not supported")
-        flags |= _FLAGS[name]
+        flags |= FLAGS[name]
     return flags

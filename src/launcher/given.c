@@ -1,0 +1,93 @@
+/* Trees that the parent took hold of for a child in a user namespace: the host's directories on the way to them may be
+   closed to whoever root is in there. */
+#include "given.h"
+
+#include <sys/stat.h>
+
+#include "kernel.h"
+#include "mount.h"
+#include "path.h"
+
+static int take(const char *path, bool recursive, uint64_t attributes, unsigned long propagation)
+{
+    AUTO_CLOSE int source = open(path, O_PATH | O_CLOEXEC);
+    if (source < 0)
+        return -1;
+    AUTO_CLOSE int tree = clone_mount(source, recursive);
+    uint64_t clear = attributes & MOUNT_ATTR__ATIME ? MOUNT_ATTR__ATIME : 0;
+    if (tree < 0 || sys_mount_setattr(tree, recursive ? AT_RECURSIVE : 0u, attributes, clear, propagation) < 0)
+        return -1;
+    return keep_fd(&tree);
+}
+
+void given_take(struct given_trees *trees, const struct plan *plan)
+{
+    struct cursor cursor = plan_begin(plan);
+    struct op op;
+    while (plan_next(&cursor, &op) && trees->count < MAX_GIVEN) {
+        const struct field *field = op.field;
+        int tree = -1;
+        if (op.code == OP_ROOT)
+            tree = take(field[0].bytes, true, 0, MS_SLAVE);
+        else if (op.code == OP_BIND_IN)
+            tree = take(field[0].bytes, field[2].number, field[3].number, field[4].number & MS_PROPAGATION);
+        /* What could not be taken is left to the child, which says what is wrong with it. */
+        if (tree >= 0)
+            trees->tree[trees->count++] = (struct given){op.index, tree};
+    }
+}
+
+static int given_tree(struct child *child, const struct op *op)
+{
+    for (int i = 0; child->given && i < child->given->count; i++)
+        if (child->given->tree[i].op == op->index)
+            return child->given->tree[i].fd;
+    return -1;
+}
+
+/* The directory itself, or the nearest above it that can be reached: a place to mount the root on, for a moment. */
+static int open_nearest(const char *path)
+{
+    char shorter[PATH_MAX];
+    struct text text = text_in(shorter, sizeof shorter);
+    text_str(&text, path);
+    for (;;) {
+        int fd = open(shorter, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        char *slash = strrchr(shorter, '/');
+        if (fd >= 0 || errno != EACCES || !slash || slash == shorter)
+            return fd;
+        *slash = 0;
+    }
+}
+
+int op_root_given(struct child *child, const struct op *op)
+{
+    int tree = given_tree(child, op);
+    if (tree < 0)
+        return op_root(child, op);
+    const char *path = op->field[0].bytes;
+    AUTO_CLOSE int target = open_nearest(path);
+    CHECK(child->failure, target, "open", path);
+    CHECK(child->failure, sys_move_mount(tree, target), "move_mount", path);
+    child->root = fcntl(tree, F_DUPFD_CLOEXEC, 3);
+    CHECK(child->failure, child->root, "fcntl", path);
+    return 0;
+}
+
+int op_bind_in_given(struct child *child, const struct op *op)
+{
+    int tree = given_tree(child, op);
+    if (tree < 0)
+        return op_bind_in(child, op);
+    const char *path = op->field[1].bytes;
+    struct stat stat, root;
+    CHECK(child->failure, fstat(tree, &stat), "stat", op->field[0].bytes);
+    AUTO_CLOSE int target = path_make(child->root, path, S_ISDIR(stat.st_mode) ? MADE_DIRECTORY : MADE_FILE);
+    CHECK(child->failure, target, "resolve", path);
+    CHECK(child->failure, fstat(child->root, &root), "stat", "/");
+    CHECK(child->failure, fstat(target, &stat), "stat", path);
+    REQUIRE(child->failure, stat.st_dev != root.st_dev || stat.st_ino != root.st_ino, ELOOP, "mount over the root:",
+            path);
+    CHECK(child->failure, sys_move_mount(tree, target), "bind", path);
+    return 0;
+}
