@@ -135,3 +135,42 @@ int bind_over(int source, int target, bool recursive, uint64_t attributes, unsig
         return 0;
     return mount_at(mounted, NULL, NULL, (propagation & MS_PROPAGATION) | (recursive ? MS_REC : 0u), NULL);
 }
+
+/* One call for the top mount or for all; nothing to change is no call. */
+static int change_tree(int tree, unsigned flags, uint64_t set, uint64_t clear, unsigned long propagation)
+{
+    if (!set && !clear && !propagation)
+        return 0;
+    /* The kind of atime is one field: it is cleared whole before it is set, and may not be cleared in part. */
+    if ((set | clear) & MOUNT_ATTR__ATIME)
+        clear |= MOUNT_ATTR__ATIME;
+    return sys_mount_setattr(tree, flags, set, clear, propagation & MS_PROPAGATION);
+}
+
+int attach_tree(int tree, int target, const struct tree_attributes *wanted)
+{
+    bool deep = wanted->propagation & MS_REC;
+    if (change_tree(tree, AT_RECURSIVE, wanted->set_below, wanted->clear_below, deep ? wanted->propagation : 0) == 0 &&
+        change_tree(tree, 0, wanted->set, wanted->clear, deep ? 0 : wanted->propagation) == 0 &&
+        sys_move_mount(tree, target) == 0)
+        return 0;
+    if (!call_is_missing())
+        return -1;
+    /* mount(2) tells no more apart than "this one" and "all": flags are only set, and what was asked for below goes
+       for the top one too. What needs more than that is refused. */
+    if (wanted->clear | wanted->clear_below) {
+        errno = ENOSYS;
+        return -1;
+    }
+    if (bind_over(tree, target, wanted->recursive, wanted->set_below, wanted->propagation) < 0)
+        return -1;
+    if (!wanted->set)
+        return 0;
+    char path[PATH_MAX];
+    ssize_t size = readlink(fd_path(target).text, path, sizeof path - 1);
+    if (size < 0)
+        return -1;
+    path[size] = 0;
+    AUTO_CLOSE int mounted = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    return mounted < 0 ? -1 : change_mount(mounted, false, wanted->set);
+}

@@ -23,6 +23,9 @@ struct child {
     uint64_t namespaces;       /* to enter before anything else (role exec) */
     uint64_t rows, columns;
     int root;
+    int trees[MAX_TREES];      /* mounts that are held until they are attached */
+    bool tree_recursive[MAX_TREES];
+    int tree_count;
     int null;                  /* a masked path's cover for files, once needed */
     uid_t uid;
     bool umask_set;
@@ -41,6 +44,10 @@ int op_mount(struct child *child, const struct op *op);
 int op_root(struct child *child, const struct op *op);
 int op_mount_in(struct child *child, const struct op *op);
 int op_bind_in(struct child *child, const struct op *op);
+int op_tree(struct child *child, const struct op *op);
+int op_tree_of(struct child *child, const struct op *op);
+int op_tree_in(struct child *child, const struct op *op);
+int op_copy_up_in(struct child *child, const struct op *op);
 int op_root_readonly(struct child *child, const struct op *op);
 int op_pivot(struct child *child, const struct op *op);
 int op_mask_in(struct child *child, const struct op *op);

@@ -8,6 +8,7 @@
 #include "child.h"
 #include "kernel.h"
 #include "path.h"
+#include "trees.h"
 
 /* mount(2) takes NULL where a plan has an empty string. */
 static const char *or_null(const struct field *field)
@@ -68,23 +69,6 @@ int op_root(struct child *child, const struct op *op)
     return 0;
 }
 
-static bool same_file(int one, int other)
-{
-    struct stat first, second;
-    return fstat(one, &first) == 0 && fstat(other, &second) == 0 && first.st_dev == second.st_dev &&
-           first.st_ino == second.st_ino;
-}
-
-/* Where something may be mounted. The root itself would be covered only for those who come in by "..": neither masks
-   nor anything else that is named by its path would be laid over what is mounted there. */
-static int mount_point(struct child *child, const char *path, enum made made)
-{
-    AUTO_CLOSE int target = path_make(child->root, path, made);
-    CHECK(child->failure, target, "resolve", path);
-    REQUIRE(child->failure, !same_file(target, child->root), ELOOP, "mount over the root:", path);
-    return keep_fd(&target);
-}
-
 /* Masks and read-only paths find the kernel's own file systems by name, so no symlink of the image may move them
    (CVE-2019-19921, CVE-2023-28642). */
 static int require_plain(struct child *child, int target, const char *type, const char *path)
@@ -100,7 +84,7 @@ static int require_plain(struct child *child, int target, const char *type, cons
 int op_mount_in(struct child *child, const struct op *op)
 {
     const char *path = op->field[1].bytes;
-    AUTO_CLOSE int target = mount_point(child, path, MADE_DIRECTORY);
+    AUTO_CLOSE int target = mount_point(child, path, MADE_DIRECTORY, -1, op->field[2].bytes);
     if (target < 0 || require_plain(child, target, op->field[2].bytes, path) < 0)
         return -1;
     /* The descriptor was reached without leaving the root, so neither can the mount. */
@@ -117,7 +101,7 @@ int op_bind_in(struct child *child, const struct op *op)
     CHECK(child->failure, source, "open", source_path);
     struct stat stat;
     CHECK(child->failure, fstat(source, &stat), "stat", source_path);
-    AUTO_CLOSE int target = mount_point(child, path, S_ISDIR(stat.st_mode) ? MADE_DIRECTORY : MADE_FILE);
+    AUTO_CLOSE int target = mount_point(child, path, S_ISDIR(stat.st_mode) ? MADE_DIRECTORY : MADE_FILE, source, "");
     if (target < 0)
         return -1;
     CHECK(child->failure, bind_over(source, target, recursive, op->field[3].number, op->field[4].number), "bind", path);

@@ -5,7 +5,7 @@
 #include "base.h"
 #include "ops.h"
 
-enum { MAX_TASKS_FILES = 32, MAX_REMOVE = 64, MAX_JOINS = 8, MAX_ON_EXIT = 256 };
+enum { MAX_TASKS_FILES = 32, MAX_REMOVE = 64, MAX_JOINS = 8, MAX_ON_EXIT = 256, MAX_TREES = 128 };
 
 enum role { ROLE_LAUNCH, ROLE_EXEC };
 

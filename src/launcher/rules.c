@@ -35,6 +35,10 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_ROOT] = SETUP | ONCE,
     [OP_MOUNT_IN] = INSIDE,
     [OP_BIND_IN] = INSIDE,
+    [OP_TREE] = SETUP,
+    [OP_TREE_OF] = SETUP,
+    [OP_TREE_IN] = INSIDE,
+    [OP_COPY_UP_IN] = INSIDE,
     [OP_MKDIR_IN] = INSIDE,
     [OP_MKNOD_IN] = INSIDE,
     [OP_SYMLINK_IN] = INSIDE,
@@ -115,6 +119,16 @@ static const char *check_values(const struct op *op)
         if (f[2].number > 1)
             return "bad recursion flag";
         return f[4].number & ~(uint64_t)(MS_REC | MS_PROPAGATION) ? "unknown propagation" : NULL;
+    case OP_TREE:
+        return f[2].number > 1 ? "bad recursion flag" : NULL;
+    case OP_TREE_OF:
+        return f[0].number == 0 || f[0].number > INT_MAX ? "bad pid" : NULL;
+    case OP_TREE_IN:
+        if (f[0].number >= MAX_TREES)
+            return "bad tree";
+        return f[6].number & ~(uint64_t)(MS_REC | MS_PROPAGATION) ? "unknown propagation" : NULL;
+    case OP_COPY_UP_IN:
+        return f[2].size >= 4096 ? "mount data over 4095 bytes" : NULL;
     case OP_MKDIR_IN:
         return f[1].number > 07777 ? "bad mode" : NULL;
     case OP_MKNOD_IN:
@@ -165,7 +179,8 @@ const char *rules_check(struct rules *rules, const struct op *op)
     if (op->code == OP_CAPS && !seen[OP_CREDS])
         return "before CREDS";
     /* Without a mount namespace of its own, the child would rearrange the host. */
-    if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT) &&
+    if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT ||
+         op->code == OP_TREE || op->code == OP_TREE_OF) &&
         !(rules->namespaces & CLONE_NEWNS))
         return "without a new mount namespace";
     if ((op->code == OP_HOSTNAME || op->code == OP_DOMAINNAME) && !(rules->namespaces & CLONE_NEWUTS))
@@ -175,7 +190,8 @@ const char *rules_check(struct rules *rules, const struct op *op)
     if (op->code == OP_STDIO)
         rules->tty = op->field[0].number & STDIO_TTY;
     seen[op->code]++;
-    if (seen[OP_CGROUP_TASKS] > MAX_TASKS_FILES || seen[OP_CGROUP_REMOVE] > MAX_REMOVE || seen[OP_JOIN_NS] > MAX_JOINS)
+    if (seen[OP_CGROUP_TASKS] > MAX_TASKS_FILES || seen[OP_CGROUP_REMOVE] > MAX_REMOVE ||
+        seen[OP_JOIN_NS] > MAX_JOINS || seen[OP_TREE] + seen[OP_TREE_OF] > MAX_TREES)
         return "too many";
     return check_values(op);
 }

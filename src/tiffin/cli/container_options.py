@@ -150,14 +150,17 @@ def _namespace(parsed: Parsed, name: str, modes: tuple[str, ...], others: str) -
 
 
 def _mounts(parsed: Parsed) -> tuple[Mount, ...]:
-    driver = parsed.text("volume-driver")
-    if driver not in (None, "local"):
-        raise NotSupportedError(f"--volume-driver {driver} is not supported yet: Tiffin has only the driver local")
+    driver = parsed.text("volume-driver") or ""
     mounts = (
         *_each(parsed, "volume", mount_options.volume),
         *_each(parsed, "mount", mount_options.mount),
         *_each(parsed, "tmpfs", mount_options.tmpfs),
     )
+    if driver:
+        mounts = tuple(
+            mount if mount.type != "volume" or mount.volume_driver else mount.replace(volume_driver=driver)
+            for mount in mounts
+        )
     # As Docker: a volume of `-v /path` gives way to whatever else is mounted there.
     places = {os.path.normpath(mount.target) for mount in mounts if not _gives_way(mount)}
     kept = [mount for mount in mounts if not (_gives_way(mount) and os.path.normpath(mount.target) in places)]
@@ -166,7 +169,7 @@ def _mounts(parsed: Parsed) -> tuple[Mount, ...]:
     for mount in mounts:
         target = os.path.normpath(mount.target)
         if target in seen:
-            raise UsageError(f"duplicate mount point: {target}", hint="mount one thing at a place")
+            raise UsageError(f"Duplicate mount point: {target}", hint="mount one thing at a place")
         seen.add(target)
     return mounts
 

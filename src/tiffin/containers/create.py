@@ -27,6 +27,11 @@ MIN_LOG_BYTES, MAX_LOG_FILES = 4096, 1000
 def create(parts: Parts, config: ContainerConfig) -> Container:
     """Decide and persist; nothing runs yet. Everything that can be refused now is refused now."""
     image = parts.images.get(config.image)
+    check_mounts(config.mounts)
+    if any(mount.type == "image" for mount in config.mounts):
+        from tiffin.volumes.images import resolve_images
+
+        config = resolve_images(parts, config)
     needed: list[tuple[Volume, bool]] = []
     if image.config.volumes or config.volumes_from or any(mount.type == "volume" for mount in config.mounts):
         from tiffin.volumes import mounts
@@ -134,19 +139,16 @@ def check(parts: Parts, container: Container) -> None:
 
 
 def check_mounts(mounts: tuple[Mount, ...]) -> None:
-    """Targets absolute, not the root, each once; sources there unless they are to be made."""
+    """Each can be, at a place of its own; sources are there unless they are to be made."""
+    if not mounts:
+        return
+    from tiffin.volumes.checks import check_mount, check_source
+
     seen: set[str] = set()
     for mount in mounts:
+        check_mount(mount)
         target = os.path.normpath(mount.target)
-        if not mount.target.startswith("/"):
-            raise UsageError(f"invalid mount path: {mount.target!r} must be absolute")
-        if target == "/":
-            raise UsageError("invalid mount: the destination can't be '/'")
         if target in seen:
             raise UsageError(f"Duplicate mount point: {target}")
         seen.add(target)
-        if mount.type == "bind":
-            if not mount.source.startswith("/"):
-                raise UsageError(f"invalid mount source: {mount.source!r} must be absolute")
-            if not mount.create_source and not os.path.exists(mount.source):
-                raise UsageError(f"bind source path does not exist: {mount.source}")
+        check_source(mount)

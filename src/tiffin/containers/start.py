@@ -18,6 +18,9 @@ from tiffin.state.locks import ContainerLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from tiffin.containers.mounting import Mounting
     from tiffin.parts import Parts
     from tiffin.runtime.attach import Attachment
     from tiffin.runtime.ops import Plan
@@ -59,12 +62,13 @@ def launch(parts: Parts, container: Container, attach: bool, tty_size: tuple[int
         raise HostError(f"container {container.name!r} has ended, but its monitor does not")
     status.write_starting(parts.paths, container.id)
     try:
-        with parts.timed("plan"):
-            plan = prepare(parts, container, tty_size)
-        if attach and container.config.auto_remove:
-            status.write_owner(parts.paths, container.id)
-        with parts.timed("launch"):
-            attachment = native.launch(plan, attach=attach)
+        with mounting_for(parts, container) as mounting:
+            with parts.timed("plan"):
+                plan = prepare(parts, container, tty_size, mounting)
+            if attach and container.config.auto_remove:
+                status.write_owner(parts.paths, container.id)
+            with parts.timed("launch"):
+                attachment = native.launch(plan, attach=attach)
     except BaseException as error:
         code = error.exit_code if isinstance(error, TiffinError) else 125
         parts.cgroups.remove(container.id)
@@ -73,7 +77,20 @@ def launch(parts: Parts, container: Container, attach: bool, tty_size: tuple[int
     return attachment
 
 
-def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None) -> Plan:
+def mounting_for(parts: Parts, container: Container) -> AbstractContextManager[Mounting | None]:
+    """What its mounts need now, if they are more than volumes and directories."""
+    from contextlib import nullcontext
+
+    if not any(container.config.mounts):
+        return nullcontext()
+    from tiffin.containers.mounting import Mounting, needed
+
+    return Mounting(parts, container) if needed(container) else nullcontext()
+
+
+def prepare(
+    parts: Parts, container: Container, tty_size: tuple[int, int] | None, mounting: Mounting | None = None
+) -> Plan:
     """Everything on disk and in cgroupfs that the plan names, and the plan."""
     config = container.config
     paths = parts.paths
@@ -115,6 +132,9 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
         rootfs=rootfs,
         nodes=nodes,
     )
+    if mounting:
+        mounting.prepare(labels)
+        mounting.apply(built)
     rules = devices.device_rules(nodes, config.privileged)
     with parts.timed("cgroup"):
         cgroup = parts.cgroups.create(container.id, config.resources, rules)
@@ -131,7 +151,10 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
             tty_size=tty_size,
             on_exit=cleanup_argv(parts, container.id) if config.auto_remove else (),
         ),
-        rootfs_steps=driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove),
+        rootfs_steps=(
+            *driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove),
+            *(mounting.steps if mounting else ()),
+        ),
         cgroup=cgroup,
         confinement=confinement(parts, container, security, labels, built["process"], init=config.init),
     )

@@ -6,6 +6,7 @@ import os
 
 from tiffin.errors import UsageError
 from tiffin.model.record import Record
+from tiffin.runtime.mount_options import PROPAGATION, add_early_trees, add_mount, add_trees
 from tiffin.runtime.ops import STDIO_OPEN_STDIN, STDIO_TTY, Plan
 from tiffin.runtime.security import capabilities
 from tiffin.runtime.security.lsm import Labels
@@ -29,39 +30,6 @@ CLONE_FLAGS = {
     "user": 0x1000_0000,
     "pid": 0x2000_0000,
     "network": 0x4000_0000,
-}
-
-# mount(2)
-MS_REC = 0x4000
-MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 18, 1 << 19, 1 << 20
-MS_FLAGS = {
-    "ro": 0x1,
-    "nosuid": 0x2,
-    "nodev": 0x4,
-    "noexec": 0x8,
-    "sync": 0x10,
-    "dirsync": 0x80,
-    "noatime": 0x400,
-    "nodiratime": 0x800,
-    "relatime": 0x20_0000,
-    "strictatime": 0x100_0000,
-}
-MS_CLEARED = {"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "async": "sync", "atime": "noatime"}
-PROPAGATION = {
-    "private": MS_PRIVATE,
-    "rprivate": MS_PRIVATE | MS_REC,
-    "slave": MS_SLAVE,
-    "rslave": MS_SLAVE | MS_REC,
-}
-# mount_setattr(2)
-MOUNT_ATTR = {
-    "ro": 0x1,
-    "nosuid": 0x2,
-    "nodev": 0x4,
-    "noexec": 0x8,
-    "noatime": 0x10,
-    "strictatime": 0x20,
-    "nodiratime": 0x80,
 }
 
 # getrlimit(2)
@@ -140,12 +108,16 @@ def compile_launch(
         plan.add("CGROUP_TASKS", path, doing=f"join the cgroup {path}")
     if "cgroup" in kinds:
         plan.add("UNSHARE", CLONE_NEWCGROUP, doing="make a cgroup namespace")
-    plan.add("PROPAGATION", PROPAGATION[linux["rootfsPropagation"]], doing="detach from the host's mount tree")
+    trees = add_early_trees(plan, spec)
+    # A root that shares mounts is taken from trees that do; nothing that is mounted on the way may show on the host.
+    propagation = linux["rootfsPropagation"].replace("shared", "slave")
+    plan.add("PROPAGATION", PROPAGATION[propagation], doing="detach from the host's mount tree")
     for step in rootfs_steps:
-        doing = f"mount {step.fstype} on {step.target}"
+        doing = step.doing or f"mount {step.fstype} on {step.target}"
         plan.add("MOUNT", step.source, step.target, step.fstype, step.flags, step.data, doing=doing)
+    trees = add_trees(plan, spec, trees)
     plan.add("ROOT", spec["root"]["path"], doing=f"open the root {spec['root']['path']}")
-    _root(plan, spec)
+    _root(plan, spec, trees)
     plan.add("PIVOT", doing="enter the container's root")
     if "network" in kinds:
         plan.add("LOOPBACK", doing="bring up the loopback interface")
@@ -201,10 +173,10 @@ def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -
         plan.add("CGROUP_INTO", cgroup.into, doing=f"join the cgroup {cgroup.into}")
 
 
-def _root(plan: Plan, spec: dict[str, Any]) -> None:
+def _root(plan: Plan, spec: dict[str, Any], trees: dict[int, int]) -> None:
     linux = spec["linux"]
-    for mount in spec["mounts"]:
-        add_mount(plan, mount)
+    for place, mount in enumerate(spec["mounts"]):
+        add_mount(plan, mount, trees.get(place))
         if mount["destination"] == "/dev" and mount["type"] == "tmpfs":
             _devices(plan)
     for node in linux["devices"]:
@@ -236,33 +208,6 @@ def _devices(plan: Plan) -> None:
         plan.add("MKNOD_IN", path, S_IFCHR | 0o666, os.makedev(major, minor), 0, 0, doing=f"make the device {path}")
     for contents, path in DEV_LINKS:
         plan.add("SYMLINK_IN", contents, path, doing=f"link {path}")
-
-
-def add_mount(plan: Plan, mount: dict[str, Any]) -> None:
-    """One entry of the spec's `mounts` as an operation."""
-    target, kind, source = mount["destination"], mount["type"], mount["source"]
-    options: list[str] = mount["options"]
-    flags = attributes = 0
-    propagation = PROPAGATION["rprivate"]
-    data = []
-    for option in options:
-        if option in MS_FLAGS:
-            flags |= MS_FLAGS[option]
-            attributes |= MOUNT_ATTR.get(option, 0)
-        elif option in MS_CLEARED:
-            flags &= ~MS_FLAGS[MS_CLEARED[option]]
-            attributes &= ~MOUNT_ATTR.get(MS_CLEARED[option], 0)
-        elif option in PROPAGATION:
-            propagation = PROPAGATION[option]
-        elif option not in ("bind", "rbind", "defaults"):
-            data.append(option)
-    if "bind" in options or "rbind" in options:
-        if data:
-            raise UsageError(f"unknown bind mount option {data[0]!r} for {target}")
-        recursive = int("rbind" in options)
-        plan.add("BIND_IN", source, target, recursive, attributes, propagation, doing=f"bind {source} on {target}")
-        return
-    plan.add("MOUNT_IN", source, target, kind, flags, ",".join(data), doing=f"mount {kind} on {target}")
 
 
 def _process(plan: Plan, process: dict[str, Any], confinement: Confinement) -> None:

@@ -183,6 +183,11 @@ def _hint(name: str, number: int) -> str | None:
         return "run as root, or look at /proc/sys/user/max_*_namespaces"
     if number == errno.ENODEV and name in ("MOUNT", "MOUNT_IN"):
         return "this kernel lacks the file system"
+    if number == errno.ENOTDIR and name in ("BIND_IN", "TREE_IN"):
+        return (
+            "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists "
+            "and is the expected type"
+        )
     if number in (errno.ELOOP, errno.ENOTDIR) and name in ("MOUNT_IN", "BIND_IN"):
         return "the image has a link or a file where a directory must be"
     if name == "RLIMIT" and number == errno.EPERM:

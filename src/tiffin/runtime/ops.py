@@ -54,6 +54,11 @@ OPS: dict[str, tuple[int, str]] = {
     "CONSOLE": (31, ""),  # allocate a terminal from the new devpts, hand its master to the monitor
     "ROOT_READONLY": (32, ""),
     "PIVOT": (33, ""),  # pivot_root into ROOT and drop the old one
+    # Mounts that are taken in one place and attached in another; each TREE and TREE_OF is the next number, from 0.
+    "TREE": (77, "ssu"),  # host source, path beneath it ("": itself), recursive 0/1; before PROPAGATION: still shared
+    "TREE_OF": (78, "uusu"),  # pid, its start time in clock ticks, path of a mount inside, f_type it must have
+    "TREE_IN": (79, "usuuuuu"),  # number, target inside, MOUNT_ATTR_* set, cleared, the same two for all; MS_*
+    "COPY_UP_IN": (80, "sus"),  # target inside: a tmpfs with a copy of what is there; MS_* flags, data
     # The child, inside.
     "LOOPBACK": (40, ""),  # bring `lo` up
     "HOSTNAME": (41, "s"),

@@ -180,7 +180,7 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
         (files.hosts, "/etc/hosts"),
     ):
         if target not in users:
-            found.append(_mount(target, "bind", source, ["rbind", "rprivate", *(["ro"] if config.read_only else [])]))
+            found.append(_mount(target, "bind", source, ["bind", "rprivate", *(["ro"] if config.read_only else [])]))
     found = [entry for entry in found if entry["destination"] not in users or entry["destination"] == "/proc"]
     for mount in sorted(config.mounts, key=lambda mount: mount.target.rstrip("/").count("/")):
         found.append(user_mount(mount, host.volumes))
@@ -189,9 +189,9 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
 
 def user_mount(mount: Mount, volumes: str = "") -> dict[str, Any]:
     """The spec of one mount that the user asked for; `volumes` is the directory with the volumes."""
-    if mount.type == "volume":
-        access = "ro" if mount.readonly else "rw"
-        return _mount(mount.target, "bind", f"{volumes}/{mount.source}/_data", ["rbind", "rprivate", access])
+    if mount.type in ("volume", "image"):
+        source = f"{volumes}/{mount.source}/_data" if mount.type == "volume" else mount.source
+        return _mount(mount.target, "bind", source, ["rbind", "rprivate", *_access(mount)])
     if mount.type == "tmpfs":
         options = ["nosuid", "nodev", "noexec", *mount.tmpfs_options]
         for negated in ("suid", "dev", "exec"):
@@ -200,12 +200,15 @@ def user_mount(mount: Mount, volumes: str = "") -> dict[str, Any]:
         if mount.readonly:
             options.append("ro")
         return _mount(mount.target, "tmpfs", "tmpfs", options)
-    if mount.propagation in ("shared", "rshared"):
-        raise NotSupportedError(
-            f"propagation {mount.propagation!r} of {mount.target} is not supported yet: mounts made inside stay inside"
-        )
-    options = ["rbind" if mount.recursive else "bind", mount.propagation, "ro" if mount.readonly else "rw"]
+    options = ["rbind" if mount.recursive else "bind", mount.propagation, *_access(mount)]
     return _mount(mount.target, "bind", mount.source, options)
+
+
+def _access(mount: Mount) -> list[str]:
+    """As Docker since 25: what is mounted below is read-only, too, unless the user said otherwise."""
+    if not mount.readonly:
+        return ["rw"]
+    return ["ro", "rro"] if mount.recursive and mount.readonly_recursive != "disabled" else ["ro"]
 
 
 def _mount(destination: str, kind: str, source: str, options: list[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import os
 from tiffin.errors import StoreError, os_error
 from tiffin.storage.mountdata import overlay_data
 from tiffin.storage.prepared import PreparedImages, is_cached
-from tiffin.storage.rootfs import MountStep
+from tiffin.storage.rootfs import MS_BIND, MountStep
 from tiffin.storage.writable import create_writable, remove_writable, sync_options, writable_usage
 
 TYPE_CHECKING = False
@@ -111,6 +111,11 @@ class OverlayDriver:
         options = (*_OPTIONS, *sync_options(base, volatile))
         data = overlay_data((self._root(image_id),), f"{base}/upper", f"{base}/work", options=options)
         return (MountStep(source="tiffin", target=target, fstype="overlay", data=data),)
+
+    def view(self, image_id: str, lower: str, target: str) -> tuple[MountStep, ...]:
+        if not self._images.ready(image_id):
+            self._images.info(image_id)  # raises
+        return (MountStep(source=self._root(image_id), target=target, fstype="", flags=MS_BIND),)
 
     def upper(self, container_id: str) -> str | None:
         upper = f"{self._paths.container(container_id)}/upper"

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
             `volatile` is for a container that is removed at its end: nothing it writes is synced to disk.
             """
 
+        def view(self, image_id: str, lower: str, target: str) -> tuple[MountStep, ...]:
+            """Mounts that show the image itself, read-only, at `target`; `lower` is an empty directory to use."""
+
         def upper(self, container_id: str) -> str | None:
             """The directory with what the container changed, None when there is none."""
 
@@ -61,18 +64,20 @@ if TYPE_CHECKING:
 
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_BIND = 0x1000
 MAX_MOUNT_DATA = 4095  # one page with its NUL, mount(2)
 DRIVERS = ("composefs", "overlay")
 
 
 class MountStep(Record):
-    """One mount(2): `flags` are MS_* bits, `data` the file system's options."""
+    """One mount(2): `flags` are MS_* bits, `data` the file system's options, `doing` completes "cannot …"."""
 
     source: str
     target: str
     fstype: str
     flags: int = 0
     data: str = ""
+    doing: str = ""
 
 
 def driver_named(name: str, paths: Paths, objects: ObjectStore, layers: LayerStore) -> RootfsDriver:
