@@ -81,12 +81,35 @@ static int require_plain(struct child *child, int target, const char *type, cons
     return 0;
 }
 
+/* As runc: a tmpfs over a directory that is there has its mode, unless the data say otherwise. */
+static int mount_tmpfs(struct child *child, int target, mode_t mode, const struct op *op)
+{
+    char data[4096 + 16];
+    struct text text = text_in(data, sizeof data);
+    text_str(&text, "mode=");
+    for (int shift = 9; shift >= 0; shift -= 3)
+        text_char(&text, (char)('0' + (mode >> shift & 7)));
+    if (op->field[4].size) {
+        text_char(&text, ',');
+        text_str(&text, op->field[4].bytes);
+    }
+    unsigned long flags = op->field[3].number & ~(unsigned long)MS_PROPAGATION;
+    CHECK(child->failure, mount_at(target, op->field[0].bytes, "tmpfs", flags, data), "mount", op->field[1].bytes);
+    return 0;
+}
+
 int op_mount_in(struct child *child, const struct op *op)
 {
     const char *path = op->field[1].bytes;
+    bool plain_tmpfs = strcmp(op->field[2].bytes, "tmpfs") == 0 && !strstr(op->field[4].bytes, "mode=") &&
+                       !(op->field[3].number & (MS_PROPAGATION | MS_REC));
+    AUTO_CLOSE int before = plain_tmpfs ? path_open(child->root, path) : -1;
     AUTO_CLOSE int target = mount_point(child, path, MADE_DIRECTORY, -1, op->field[2].bytes);
     if (target < 0 || require_plain(child, target, op->field[2].bytes, path) < 0)
         return -1;
+    struct stat stat;
+    if (before >= 0 && fstat(before, &stat) == 0)
+        return mount_tmpfs(child, target, stat.st_mode & 07777, op);
     /* The descriptor was reached without leaving the root, so neither can the mount. */
     CHECK(child->failure, mount_and_propagate(fd_path(target).text, op), "mount", path);
     return 0;

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
 _TMPFS_FLAGS = frozenset(
     "ro rw suid nosuid dev nodev exec noexec sync async dirsync atime noatime "
-    "diratime nodiratime relatime norelatime strictatime nostrictatime".split()
+    "diratime nodiratime relatime norelatime strictatime nostrictatime tmpcopyup".split()
 )
 _TMPFS_SETTINGS = ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol")
 
@@ -24,32 +24,34 @@ _TMPFS_SETTINGS = ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol
 def volume(text: str) -> Mount:
     """`INSIDE`, `NAME:INSIDE[:OPTION,…]` or `HOST:INSIDE[:OPTION,…]`; a host directory is made, as Docker does."""
     if not text:
-        raise ValueError("invalid empty volume spec")
+        raise UsageError("invalid empty volume spec")
     parts = text.split(":")
     if not all(parts):
-        raise ValueError(f"invalid spec: {text}: empty section between colons")
+        raise UsageError(f"invalid spec: {text}: empty section between colons")
     if len(parts) > 3:
-        raise ValueError(f"invalid volume specification: '{text}'")
+        raise UsageError(f"invalid volume specification: '{text}'")
     if len(parts) == 1:
         _check_target(text, text, "volume")
         return Mount(type="volume", target=text, anonymous=True)
     source, target = parts[0], parts[1]
     kind = "bind" if source.startswith(("/", ".")) else "volume"
     if source.startswith("~"):
-        raise ValueError(f"'{source}' starts with ~, which only a shell expands")
+        raise UsageError(f"'{source}' starts with ~, which only a shell expands")
     words = _mode(parts[2]) if len(parts) == 3 else {}
     _check_target(target, text, kind)
     relabel = {"z": "shared", "Z": "private"}.get(words.get("label", ""), "")
     readonly = words.get("access") == "ro"
     if kind == "volume":
         if "propagation" in words:
-            raise ValueError(_bad_volume(text, kind, "field BindOptions must not be specified"))
-        _check_volume_name(source)
+            raise UsageError(_bad_volume(text, kind, "field BindOptions must not be specified"))
+        from tiffin.volumes.manage import check_name
+
+        check_name(source)
         return Mount(
             type="volume", source=source, target=target, readonly=readonly, nocopy="copy" in words, relabel=relabel
         )
     if "copy" in words:
-        raise ValueError(_bad_volume(text, kind, "field VolumeOptions must not be specified"))
+        raise UsageError(_bad_volume(text, kind, "field VolumeOptions must not be specified"))
     return Mount(
         type="bind", source=_absolute(source), target=target, readonly=readonly, relabel=relabel,
         propagation=words.get("propagation", "rprivate"), create_source=True,
@@ -58,15 +60,6 @@ def volume(text: str) -> Mount:
 
 def _bad_volume(text: str, kind: str, reason: str) -> str:
     return f"invalid volume specification: '{text}': invalid mount config for type \"{kind}\": {reason}"
-
-
-def _check_volume_name(name: str) -> None:
-    from tiffin.volumes.manage import check_name
-
-    try:
-        check_name(name)
-    except UsageError as error:
-        raise ValueError(str(error).removeprefix(f"create {name}: ")) from None
 
 
 _MODES = {
@@ -86,7 +79,7 @@ def _mode(text: str) -> dict[str, str]:
         if about is None or about in words:
             if word in _PODMANS:
                 raise NotSupportedError(f"the volume option '{word}' is not supported yet: {_PODMANS[word]}")
-            raise ValueError(f"invalid mode: {text}")
+            raise UsageError(f"invalid mode: {text}")
         words[about] = word
     return words
 
@@ -247,7 +240,7 @@ def _check_target(target: str, spec: str = "", kind: str = "") -> None:
     elif os.path.normpath(target) in ("/", "//"):
         reason = "invalid specification: destination can't be '/'"
     if reason:
-        raise ValueError(_bad_volume(spec, kind, reason) if kind else reason)
+        raise UsageError(_bad_volume(spec, kind, reason) if kind else reason)
 
 
 _NAMES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}

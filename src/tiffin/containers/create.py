@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tiffin.containers import command, names
-from tiffin.errors import ConflictError, UsageError
+from tiffin.errors import ConflictError, NotFoundError, UsageError
 from tiffin.model.container import Container, ContainerConfig, Mount
 from tiffin.runtime import signals, spec, users
 from tiffin.runtime.compile import RLIMITS
@@ -27,6 +27,7 @@ MIN_LOG_BYTES, MAX_LOG_FILES = 4096, 1000
 def create(parts: Parts, config: ContainerConfig) -> Container:
     """Decide and persist; nothing runs yet. Everything that can be refused now is refused now."""
     image = parts.images.get(config.image)
+    _check_platform(parts, config, image)
     check_mounts(config.mounts)
     if any(mount.type == "image" for mount in config.mounts):
         from tiffin.volumes.images import resolve_images
@@ -59,6 +60,31 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
             end.remove(parts, container, force=False, volumes=True)
             raise
     return container
+
+
+def _check_platform(parts: Parts, config: ContainerConfig, image: Image) -> None:
+    """As Docker: an image of another platform than was asked for is refused, one of another than the host's is not."""
+    if not config.platform and (image.architecture == "amd64") == (os.uname().machine == "x86_64"):
+        return  # most of all images, without a look at names and variants
+    from tiffin.images.platform import Platform, host_platform, is_known, parse_platform, rank
+
+    actual = Platform(os=image.os, architecture=image.architecture, variant=image.variant)
+    if parts.is_host(image.id):
+        actual = host_platform()
+    if config.platform:
+        if "/" not in config.platform and not is_known(config.platform):
+            raise UsageError(f'"{config.platform}": unknown operating system or architecture: invalid argument')
+        wanted = parse_platform(host_platform().architecture if config.platform == "linux" else config.platform)
+        if rank(actual, wanted) is None:
+            raise NotFoundError(
+                f"image with reference {config.image} was found but does not provide the specified platform ({wanted})",
+                hint=f"it is for {actual}",
+            )
+    elif rank(actual, host_platform()) is None:
+        parts.warn(
+            f"The requested image's platform ({actual}) does not match the detected host platform ({host_platform()}) "
+            "and no specific platform was requested"
+        )
 
 
 def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None) -> Container:
@@ -114,6 +140,17 @@ def check(parts: Parts, container: Container) -> None:
     spec.namespaces(container)
     for mount in config.mounts:
         spec.user_mount(mount)
+    if config.oom_score_adj is not None and not -1000 <= config.oom_score_adj <= 1000:
+        raise UsageError(f"Invalid value {config.oom_score_adj}, range for oom score adj is [-1000, 1000]")
+    if config.device_cgroup_rules:
+        from tiffin.runtime.security.devices import parse_rule
+
+        for rule in config.device_cgroup_rules:
+            parse_rule(rule)
+    if config.mounts and config.runtime:
+        from tiffin.containers.mounting import check_runtime
+
+        check_runtime(container)
     capabilities.resolve(config.cap_add, config.cap_drop, config.privileged, parts.bounding)
     options.parse_security_opts(config.security_opts)
     masks.check_sysctls(config.sysctls, network=config.network, ipc=config.ipc)

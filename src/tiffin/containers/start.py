@@ -135,7 +135,7 @@ def prepare(
     if mounting:
         mounting.prepare(labels)
         mounting.apply(built)
-    rules = devices.device_rules(nodes, config.privileged)
+    rules = devices.device_rules(nodes, config.privileged, config.device_cgroup_rules)
     with parts.timed("cgroup"):
         cgroup = parts.cgroups.create(container.id, config.resources, rules)
     log = config.log

@@ -218,7 +218,8 @@ def _process(plan: Plan, process: dict[str, Any], confinement: Confinement) -> N
         shown = f"ulimit {name} to {limit['soft']}:{limit['hard']}"
         plan.add("RLIMIT", RLIMITS[name], limit["soft"], limit["hard"], 0, doing=f"set {shown}")
     if "oomScoreAdj" in process:
-        plan.add("OOM_SCORE_ADJ", process["oomScoreAdj"] + 1000, doing="set the OOM score")
+        score = process["oomScoreAdj"]
+        plan.add("OOM_SCORE_ADJ", score + 1000, doing=f"set the OOM score to {score}")
     plan.add("UMASK", 0o022)
     # Still as root: a missing working directory is made, as Docker does.
     plan.add("CHDIR", process["cwd"], 1, doing=f"change to the working directory {process['cwd']}")

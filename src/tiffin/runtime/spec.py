@@ -73,8 +73,8 @@ def build_spec(
         ],
     }
     label_process(process, host.labels)
-    if host.spared:
-        process["oomScoreAdj"] = 0
+    if host.spared or config.oom_score_adj is not None:
+        process["oomScoreAdj"] = config.oom_score_adj or 0
     spec: dict[str, Any] = {
         "ociVersion": SPEC_VERSION,
         "process": process,
@@ -105,7 +105,7 @@ def build_spec(
                 *([] if config.privileged else ["/sys/fs/cgroup"]),
             ],
         },
-        "annotations": dict(container.labels),
+        "annotations": {**dict(container.labels), **dict(config.annotations)},
     }
     if config.domainname:
         spec["domainname"] = config.domainname

@@ -31,12 +31,13 @@ KERNEL_TYPES = frozenset(
 
 
 class Bind:
-    """A host path to show at `target` inside."""
+    """A host path, or what `subpath` names beneath it, to show at `target` inside."""
 
-    __slots__ = ("readonly", "source", "target")
+    __slots__ = ("readonly", "source", "subpath", "target")
 
-    def __init__(self, source: str, target: str, readonly: bool) -> None:
+    def __init__(self, source: str, target: str, readonly: bool, subpath: str = "") -> None:
         self.source = source
+        self.subpath = subpath
         self.target = target
         self.readonly = readonly
 
@@ -123,7 +124,22 @@ def _bind(calls: MountCalls, root: str, bind: Bind) -> None:
         try:
             if not os.path.exists(bind.source):
                 return
-            calls.mount(bind.source, f"/proc/self/fd/{inside}", "", MS_BIND | MS_REC, "", f"showing {bind.source}")
+            source = os.open(bind.source, os.O_PATH | os.O_CLOEXEC)
+            try:
+                if bind.subpath:
+                    # Whoever has the source mounted may be changing it: links in it lead to places in it.
+                    below, source = source, -1
+                    try:
+                        source = open_in_root(below, bind.subpath, os.O_PATH)
+                    except OSError:
+                        return
+                    finally:
+                        os.close(below)
+                place = f"/proc/self/fd/{inside}"
+                calls.mount(f"/proc/self/fd/{source}", place, "", MS_BIND | MS_REC, "", f"showing {bind.source}")
+            finally:
+                if source >= 0:
+                    os.close(source)
         finally:
             os.close(inside)
         if bind.readonly:

@@ -61,6 +61,12 @@ def step(paths: Paths, mount: Mount) -> MountStep | None:
     )
 
 
+def directory(mount: Mount) -> str:
+    """The host's directory that a volume is another name of; "" for every other kind."""
+    options = dict(mount.volume_options)
+    return options.get("device", "") if parse(options.get("o", ""))[0] & MS_BIND else ""
+
+
 def parse(text: str) -> tuple[int, str]:
     """MS_* flags and the file system's own options, of a list as mount(8) takes it."""
     from tiffin.runtime.mount_options import MS_CLEARED, MS_FLAGS, MS_REC, PROPAGATION
