@@ -55,11 +55,15 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("ON_EXIT", ["/usr/bin/tiffin", "cleanup", "x"])
     plan.add("DEVICE_BPF", "/sys/fs/cgroup/x", INSTRUCTION)
     plan.add("UNSHARE", NEWCGROUP)
+    plan.add("TREE", "/srv", "", 1)
     plan.add("PROPAGATION", 0x4000 | 1 << 18)
+    plan.add("TREE_OF", 1, 2, "/data", 0x01021994)
     plan.add("MOUNT", "overlay", "/m", "overlay", 0, "lowerdir=/a:/b")
     plan.add("ROOT", "/m")
     plan.add("MOUNT_IN", "proc", "/proc", "proc", 0, "")
     plan.add("BIND_IN", "/etc/hosts", "/etc/hosts", 1, 1, 0x4000 | 1 << 18)
+    plan.add("TREE_IN", 0, "/srv", 1, 2, 1, 2, 0x4000 | 1 << 20)
+    plan.add("COPY_UP_IN", "/var", 0, "size=1m")
     plan.add("MKDIR_IN", "/d", 0o755)
     plan.add("MKNOD_IN", "/dev/null", 0o20666, 259, 0, 0)
     plan.add("SYMLINK_IN", "/proc/self/fd", "/dev/fd")
@@ -250,6 +254,28 @@ MANY = [("CGROUP_TASKS", "/t")] * 33
         (minimal(("CREDS", 0, 0, b"123")), "plan: operation 2 CREDS: bad group list"),
         (minimal(("CAPS", 0, 0, 0, 0, 0)), "plan: operation 2 CAPS: before CREDS"),
         (minimal(("ON_EXIT", [])), "plan: operation 2 ON_EXIT: bad argument list"),
+        (minimal(("TREE", "/a", "", 0)), "plan: operation 2 TREE: without a new mount namespace"),
+        (minimal(("TREE_OF", 1, 1, "/a", 0)), "plan: operation 2 TREE_OF: without a new mount namespace"),
+        (minimal(("CLONE", NEWNS), ("TREE", "/a", "", 2)), "plan: operation 3 TREE: bad recursion flag"),
+        (minimal(("CLONE", NEWNS), ("TREE_OF", 0, 1, "/a", 0)), "plan: operation 3 TREE_OF: bad pid"),
+        (minimal(("CLONE", NEWNS), *[("TREE", "/a", "", 0)] * 129), "plan: operation 131 TREE: too many"),
+        (minimal(("TREE_IN", 0, "/a", 0, 0, 0, 0, 0)), "plan: operation 2 TREE_IN: before ROOT"),
+        (
+            minimal(("CLONE", NEWNS), ("ROOT", "/b"), ("TREE_IN", 128, "/a", 0, 0, 0, 0, 0), ("PIVOT",)),
+            "plan: operation 4 TREE_IN: bad tree",
+        ),
+        (
+            minimal(("CLONE", NEWNS), ("ROOT", "/b"), ("TREE_IN", 0, "/a", 0, 0, 0, 0, 1), ("PIVOT",)),
+            "plan: operation 4 TREE_IN: unknown propagation",
+        ),
+        (
+            minimal(("CLONE", NEWNS), ("ROOT", "/b"), ("PIVOT",), ("TREE", "/a", "", 0)),
+            "plan: operation 5 TREE: after PIVOT",
+        ),
+        (
+            minimal(("CLONE", NEWNS), ("ROOT", "/b"), ("COPY_UP_IN", "/a", 0, "x" * 4096), ("PIVOT",)),
+            "plan: operation 4 COPY_UP_IN: mount data over 4095 bytes",
+        ),
     ],
 )
 def test_refuses(check: Check, plan: Plan, refusal: str) -> None:

@@ -135,6 +135,12 @@ def containers_of(database: Database, image_id: str) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in rows]
 
 
+def made_from(database: Database, container_id: str, image_id: str) -> bool:
+    """Whether the image is the container's own, not one that it has mounted."""
+    row = database.row("SELECT 1 FROM containers WHERE id = ? AND image_id = ?", (container_id, image_id))
+    return row is not None
+
+
 def drop_names(database: Database, names: Iterable[str]) -> None:
     """Forget names. Call inside a transaction."""
     for name in names:
