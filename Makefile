@@ -10,7 +10,7 @@ XDIST ?= 2
 # Users have compiled modules, and a command that compiles its own each time is not what we test and measure.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-v2 setup lint format unit integration bench peers fuzz clean
+.PHONY: help demo test test-v2 setup lint format unit integration bench reliability peers fuzz clean
 
 help:
 	@echo "make demo         set up what is missing, then run real containers"
@@ -21,6 +21,7 @@ help:
 	@echo "make integration  the tests that run containers (root)"
 	@echo "make test-v2      cgroup and container tests on pure cgroup v2 and Linux 6.1, in an emulated machine (4 minutes)"
 	@echo "make bench        figures beside the installed ones of docker.io, podman, crun and bubblewrap"
+	@echo "make reliability  1,000 containers at once, 64 commands at once for a minute, 1,000 kills (5 minutes)"
 	@echo "make peers        install those packages"
 	@echo "make fuzz         feed the launcher's plan reader nonsense for a minute (clang)"
 	@echo "make clean        remove what was built; refuses while containers of the demo run"
@@ -79,6 +80,9 @@ test-v2: setup
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py $(if $(WRITE),--write docs/PERFORMANCE.md)
+
+reliability: setup
+	$(BIN)/python benchmarks/reliability.py $(if $(WRITE),--write docs/RELIABILITY.md)
 
 peers:
 	scripts/setup-system bench

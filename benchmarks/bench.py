@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import arena
+import lifecycle
 import tiffin
 from archives import LOADED, debian_tar, docker_archive
 from measure import Spent, interleaved, pss_bytes, timed
@@ -25,12 +26,14 @@ from tiffin import Engine
 
 STORE_ROUNDS = 3
 IDLE_CONTAINERS = 10
+MANY, THOUSAND = 200, 1000
+LONG = ("thousand",)  # a quarter of an hour with every peer: only when asked for by name
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=21, help="rounds of the quick measurements (default 21)")
-    parser.add_argument("--only", default="", help="comma-separated: store, run, library, exec, memory")
+    parser.add_argument("--only", default="", help="comma-separated parts: store, run, lifecycle, thousand, …")
     parser.add_argument("--write", metavar="PAGE", help="also put the table between the markers of this page")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a target is missed")
     options = parser.parse_args()
@@ -80,6 +83,9 @@ class Contest:
             "library": self._library,
             "exec": self._exec,
             "memory": self._memory,
+            "lifecycle": lambda: lifecycle.measure(self.engines, self.work, self.rounds),
+            "many": lambda: lifecycle.many(self.engines, MANY),
+            "thousand": lambda: lifecycle.many(self.engines, THOUSAND),
         }
         if unknown := only - set(parts):
             raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
@@ -88,7 +94,7 @@ class Contest:
             if name == "run":  # the store's own measurements need one without this image
                 for engine in self.engines:
                     engine.import_tar(self.tar, IMAGE)
-            if not only or name in only:
+            if name in only or (not only and name not in LONG):
                 print(f"measuring: {name} …", file=sys.stderr, flush=True)
                 rows += part()
         return rows

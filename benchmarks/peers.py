@@ -51,8 +51,8 @@ class CommandPeer:
         """Start a container that does nothing; its full ID."""
         return self.ask("run", "-d", "--name", name, "--network", "none", *self.run_options, IMAGE, "sleep", "infinity")
 
-    def remove(self, name: str) -> None:
-        self.ask("rm", "-f", name)
+    def remove(self, *names: str) -> None:
+        self.ask("rm", "-f", *names)
 
     def exec(self, name: str) -> Spent:
         return self.time("exec", name, "true")
@@ -162,8 +162,8 @@ class Podman(CommandPeer):
     def monitors(self, container_id: str) -> list[int]:
         return [pid for pid in processes_with("conmon", container_id) if _comm(pid) == "conmon"]
 
-    def remove(self, name: str) -> None:
-        self.ask("rm", "-f", "-t", "0", name)
+    def remove(self, *names: str) -> None:
+        self.ask("rm", "-f", "-t", "0", *names)
 
     def close(self) -> None:
         self.ask("rm", "-f", "-t", "0", "--all")

@@ -70,24 +70,24 @@ def table(rows: list[Row]) -> str:
 def host(versions: list[str], rounds: int) -> str:
     """One paragraph: where and against what."""
     return (
-        f"Linux {platform.release()}, {_cpu()}, {os.cpu_count()} processors, Python {platform.python_version()}; "
+        f"Linux {platform.release()}, {processor()}, {os.cpu_count()} processors, Python {platform.python_version()}; "
         f"{', '.join(versions)}. Medians of {rounds} interleaved rounds (3 for import and load); a ratio is the median "
         "of the ratios within each round. All containers run with `--network none`."
     )
 
 
-def _cpu() -> str:
+def processor() -> str:
     with open("/proc/cpuinfo") as file:
         return next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
 
 
-def write_between_markers(path: str, text: str) -> None:
+def write_between_markers(path: str, text: str, begin_mark: str = BEGIN, end_mark: str = END) -> None:
     """Replace what stands between the two markers in a file."""
     with open(path, encoding="utf-8") as file:
         page = file.read()
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = page.partition(begin_mark)
+    _, end, after = rest.partition(end_mark)
     if not begin or not end:
-        raise RuntimeError(f"{path} has no place for the figures: it needs the lines {BEGIN} and {END}")
+        raise RuntimeError(f"{path} has no place for the figures: it needs the lines {begin_mark} and {end_mark}")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+        file.write(f"{before}{begin_mark}\n\n{text}\n\n{end_mark}{after}")

@@ -294,7 +294,8 @@ class Box:
         assert words[0] == "S" and line.endswith("\n"), line
         with contextlib.suppress(FileNotFoundError):  # a short life may be over already
             running = (self.run_dir / "status").read_text().split()
-            self.monitors.append((int(running[1]), int(running[3])))
+            if running[0] == "running":
+                self.monitors.append((int(running[1]), int(running[3])))
         return Started(int(words[1]), int(words[2]))
 
     def start_unheard(self, plan: Plan) -> None:

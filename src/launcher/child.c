@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 
 #include "kernel.h"
+#include "userns.h"
 
 typedef int operation(struct child *child, const struct op *op);
 
@@ -19,9 +20,6 @@ static operation *const operations[MAX_OP_CODE + 1] = {
     [OP_ROOT] = op_root,
     [OP_MOUNT_IN] = op_mount_in,
     [OP_BIND_IN] = op_bind_in,
-    [OP_TREE] = op_tree,
-    [OP_TREE_OF] = op_tree_of,
-    [OP_TREE_IN] = op_tree_in,
     [OP_COPY_UP_IN] = op_copy_up_in,
     [OP_MKDIR_IN] = op_mkdir_in,
     [OP_MKNOD_IN] = op_mknod_in,
@@ -31,6 +29,10 @@ static operation *const operations[MAX_OP_CODE + 1] = {
     [OP_SYSCTL] = op_sysctl,
     [OP_CONSOLE] = op_console,
     [OP_ROOT_READONLY] = op_root_readonly,
+    [OP_TREE] = op_tree,
+    [OP_TREE_INSIDE] = op_tree_inside,
+    [OP_IDMAP] = op_idmap,
+    [OP_ATTACH] = op_attach,
     [OP_PIVOT] = op_pivot,
     [OP_LOOPBACK] = op_loopback,
     [OP_HOSTNAME] = op_hostname,
@@ -61,13 +63,26 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static int set_up(struct child *child)
+static int stay_ours(struct child *child)
 {
     /* While we hold the launcher's privileges nobody inside may trace us or look through our descriptors. */
     CHECK(child->failure, prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl", "dumpable");
     /* The container must not outlive its monitor, which owns its output and tells its end. */
     if (child->role == ROLE_LAUNCH)
         CHECK(child->failure, prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "prctl", "pdeathsig");
+    return 0;
+}
+
+static int set_up(struct child *child)
+{
+    if (stay_ours(child) < 0)
+        return -1;
+    if (child->mapped) {
+        CHECK(child->failure, userns_become_root(), "become", "root of the user namespace");
+        /* A change of ids resets both. */
+        if (stay_ours(child) < 0)
+            return -1;
+    }
     reset_signals();
     CHECK(child->failure, setsid(), "setsid", NULL);
     /* The caller's session keyring may hold keys, and no namespace hides it. A kernel without keyrings has none, and
@@ -80,20 +95,37 @@ static int set_up(struct child *child)
     umask(0);
     if (child->cgroup_procs >= 0)
         CHECK(child->failure, RETRY(write(child->cgroup_procs, "0", 1)), "join", "the cgroup");
+    return child->prepared ? userns_attach_root(child) : 0;
+}
+
+int child_carry_out(struct child *child, struct cursor *cursor, int until)
+{
+    struct op op;
+    while (plan_next(cursor, &op)) {
+        child->failure->op = op.index;
+        if ((int)op.code == until)
+            return 0;
+        if (operations[op.code] && operations[op.code](child, &op) < 0)
+            return -1;
+    }
     return 0;
+}
+
+static void skip_to_clone(struct cursor *cursor)
+{
+    struct op op;
+    while (plan_next(cursor, &op) && op.code != OP_CLONE)
+        continue;
 }
 
 _Noreturn void child_main(struct child *child)
 {
     child->failure->op = -1;
-    int result = set_up(child);
     struct cursor cursor = plan_begin(child->plan);
-    struct op op;
-    while (result == 0 && plan_next(&cursor, &op)) {
-        child->failure->op = op.index;
-        if (operations[op.code])
-            result = operations[op.code](child, &op);
-    }
+    if (child->prepared)
+        skip_to_clone(&cursor);
+    if (set_up(child) == 0)
+        child_carry_out(child, &cursor, -1);
     struct message message = {.kind = MESSAGE_ERROR, .failure = *child->failure};
     if (write(child->channel, &message, sizeof message) < 0)
         _exit(126);

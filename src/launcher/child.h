@@ -23,10 +23,12 @@ struct child {
     uint64_t namespaces;       /* to enter before anything else (role exec) */
     uint64_t rows, columns;
     int root;
-    int trees[MAX_TREES];      /* mounts that are held until they are attached */
-    bool tree_recursive[MAX_TREES];
-    int tree_count;
     int null;                  /* a masked path's cover for files, once needed */
+    int trees[MAX_TREES];      /* detached mounts that wait to be attached, -1 for none */
+    bool recursive[MAX_TREES]; /* with what is mounted below */
+    int userns;                /* to map ids by, while the process in between prepares mounts, or -1 */
+    bool mapped;               /* born in a user namespace, as somebody who is nobody there */
+    bool prepared;             /* what stands before CLONE is done, and `root` is detached */
     uid_t uid;
     bool umask_set;
     bool console;
@@ -34,6 +36,9 @@ struct child {
 };
 
 _Noreturn void child_main(struct child *child);
+
+/* Carry out operations, up to one of a code (-1: all of them). */
+int child_carry_out(struct child *child, struct cursor *cursor, int until);
 
 /* Wait until the parent has written the state and lets the program run. */
 int child_handshake(struct child *child);
@@ -44,11 +49,12 @@ int op_mount(struct child *child, const struct op *op);
 int op_root(struct child *child, const struct op *op);
 int op_mount_in(struct child *child, const struct op *op);
 int op_bind_in(struct child *child, const struct op *op);
-int op_tree(struct child *child, const struct op *op);
-int op_tree_of(struct child *child, const struct op *op);
-int op_tree_in(struct child *child, const struct op *op);
 int op_copy_up_in(struct child *child, const struct op *op);
 int op_root_readonly(struct child *child, const struct op *op);
+int op_tree(struct child *child, const struct op *op);
+int op_tree_inside(struct child *child, const struct op *op);
+int op_idmap(struct child *child, const struct op *op);
+int op_attach(struct child *child, const struct op *op);
 int op_pivot(struct child *child, const struct op *op);
 int op_mask_in(struct child *child, const struct op *op);
 int op_readonly_in(struct child *child, const struct op *op);

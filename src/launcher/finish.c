@@ -9,6 +9,7 @@
 #include "cgroup.h"
 #include "kernel.h"
 #include "monitor.h"
+#include "restart.h"
 
 extern char **environ;
 
@@ -154,19 +155,29 @@ _Noreturn void monitor_finish(struct monitor *monitor, int status)
     close_fd(&monitor->stdin_fd);
     monitor->stdin_fd = -1;
     state.oom = monitor->options.oom_file && cgroup_saw_oom(monitor->options.oom_file);
+    if (monitor->health)
+        health_end(monitor->health, monitor->options.directory);
     remove_cgroups(monitor);
+    /* Said before the exit is: nobody may find it ended, do nothing about it, and see it start again. */
+    struct restart restart;
+    uint64_t ran_ns = clock_ns(CLOCK_MONOTONIC) - monitor->began_ns;
+    bool again = monitor->options.directory && restart_decide(monitor->options.directory, &state, ran_ns, &restart) &&
+                 restart_write(monitor->run_dir, &state, &restart) == 0;
     /* Only now is the container over for others: nothing that a new start would make is still there. The status
        file goes last; without a recorded exit it stays, and tells of a monitor that is gone. */
     bool recorded = state_write_exit(monitor->options.exit_file, &state) == 0;
     monitor_accept_all(monitor);
     close_fd(&monitor->listener);
     state_remove_socket(monitor->run_dir);
-    if (recorded)
+    if (recorded && !again)
         state_remove_running(monitor->run_dir);
     bool claimed = tell_clients(monitor, state.code) || monitor->claimed;
+    if (again)
+        restart_wait(&restart, monitor->options.again);
     if (!claimed && monitor->options.on_exit)
         monitor_run_on_exit(monitor->options.on_exit);
-    _exit(0);
+    /* Nobody waits for it but a service manager, for whom it stands for the container. */
+    _exit(state.code);
 }
 
 void monitor_abandon(struct monitor *monitor)

@@ -50,6 +50,11 @@ static int sealed_copy(int source)
     return keep_fd(&copy);
 }
 
+char *guard_name(void)
+{
+    return guarded_name;
+}
+
 int guard_self(char **argv, struct failure *failure)
 {
     AUTO_CLOSE int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);

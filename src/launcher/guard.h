@@ -8,4 +8,7 @@
    itself again from such a one, and returns only on failure. Descriptors without FD_CLOEXEC are kept. */
 int guard_self(char **argv, struct failure *failure);
 
+/* argv[0] for running, from such a file, the same file once more. */
+char *guard_name(void);
+
 #endif

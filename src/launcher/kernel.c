@@ -66,6 +66,15 @@ int sys_mount_setattr(int fd, unsigned flags, uint64_t set, uint64_t clear, uint
     return (int)NEW_CALL(SYS_mount_setattr, fd, "", flags | AT_EMPTY_PATH, &attributes, sizeof attributes);
 }
 
+int sys_mount_idmap(int fd, unsigned flags, int userns)
+{
+    struct {
+        uint64_t set, clear, propagation, userns;
+    } attributes = {0x00100000 /* MOUNT_ATTR_IDMAP */, 0, 0, (uint64_t)userns};
+    (void)fd, (void)flags, (void)attributes;
+    return (int)NEW_CALL(SYS_mount_setattr, fd, "", flags | AT_EMPTY_PATH, &attributes, sizeof attributes);
+}
+
 int sys_pidfd_open(pid_t pid)
 {
     (void)pid;

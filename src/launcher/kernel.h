@@ -58,6 +58,7 @@ int sys_openat2(int dir, const char *path, int flags, uint64_t resolve);
 int sys_open_tree(int dir, const char *path, unsigned flags);
 int sys_move_mount(int from, int to);
 int sys_mount_setattr(int fd, unsigned flags, uint64_t set, uint64_t clear, uint64_t propagation);
+int sys_mount_idmap(int fd, unsigned flags, int userns);
 int sys_pidfd_open(pid_t pid);
 int sys_close_range(unsigned first, unsigned last, unsigned flags);
 int sys_pivot_root(const char *new_root, const char *put_old);

@@ -25,9 +25,9 @@ struct launch {
     struct child child;
     struct failure failure;
     struct monitor *monitor;
-    struct field on_exit;
+    struct field on_exit, again;
     struct op device;
-    int run_dir_op, log_op;
+    int run_dir_op, log_op, health_op;
     bool owner;
     int child_ends[3];
     int channel;
@@ -68,6 +68,22 @@ static void note_op(struct launch *launch, const struct op *op)
     case OP_ON_EXIT:
         launch->on_exit = field[0];
         break;
+    case OP_HEALTH:
+        monitor->options.health = (struct health_options){
+            .plan = field[0].bytes, .enter = field[1].number, .interval_ns = field[2].number,
+            .timeout_ns = field[3].number, .start_period_ns = field[4].number, .start_interval_ns = field[5].number,
+            .retries = field[6].number, .freezer = monitor->options.health.freezer,
+            .frozen = monitor->options.health.frozen};
+        launch->health_op = op->index;
+        break;
+    case OP_FREEZER:
+        monitor->options.health.freezer = field[0].bytes;
+        monitor->options.health.frozen = field[1].bytes;
+        break;
+    case OP_RESTART:
+        monitor->options.directory = field[0].bytes;
+        launch->again = field[1];
+        break;
     case OP_DEVICE_BPF:
         launch->device = *op;
         break;
@@ -100,31 +116,53 @@ static const char *copy(char **room, const char *string)
     return start;
 }
 
+/* Copy an argument list, its array of pointers first; NULL for an empty one. */
+static char **copy_list(char **room, const struct field *list)
+{
+    if (!list->size)
+        return NULL;
+    char **array = (char **)(void *)*room;
+    *room += (list->size + 1) * sizeof(char *);
+    char *arguments[MAX_ON_EXIT + 1];
+    field_strings(list, arguments);
+    for (uint32_t i = 0; i < list->size; i++)
+        array[i] = (char *)(uintptr_t)copy(room, arguments[i]);
+    /* The next list begins with pointers, too. */
+    *room += -(uintptr_t)*room & (sizeof(char *) - 1);
+    return array;
+}
+
+static size_t list_size(const struct field *list)
+{
+    char *arguments[MAX_ON_EXIT + 1] = {NULL};
+    if (list->size)
+        field_strings(list, arguments);
+    size_t size = (list->size + 2) * sizeof(char *);
+    for (char **argument = arguments; *argument; argument++)
+        size += copied_size(*argument);
+    return size;
+}
+
 /* Copy what the monitor keeps to pages of its own and give the plan's back: a seccomp program alone is 4 pages. */
 static int keep_options(struct launch *launch)
 {
     struct options *options = &launch->monitor->options;
-    char *arguments[MAX_ON_EXIT + 1] = {NULL};
-    if (launch->on_exit.size)
-        field_strings(&launch->on_exit, arguments);
-    size_t size = copied_size(options->exit_file) + copied_size(options->oom_file) +
-                  copied_size(launch->monitor->log.path) + (launch->on_exit.size + 1) * sizeof(char *);
+    const char **strings[] = {&options->exit_file,   &options->oom_file,       &launch->monitor->log.path,
+                              &options->directory,   &options->health.plan,    &options->health.freezer,
+                              &options->health.frozen};
+    size_t size = list_size(&launch->on_exit) + list_size(&launch->again);
+    for (size_t i = 0; i < COUNT(strings); i++)
+        size += copied_size(*strings[i]);
     for (int i = 0; i < options->remove_count; i++)
         size += copied_size(options->remove[i]);
-    for (char **argument = arguments; *argument; argument++)
-        size += copied_size(*argument);
     char *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (room == MAP_FAILED)
         return failed(&launch->failure, "mmap", NULL);
-    char **array = (char **)(void *)room;
-    room += (launch->on_exit.size + 1) * sizeof(char *);
-    for (uint32_t i = 0; i < launch->on_exit.size; i++)
-        array[i] = (char *)(uintptr_t)copy(&room, arguments[i]);
-    options->on_exit = launch->on_exit.size ? array : NULL;
+    options->on_exit = copy_list(&room, &launch->on_exit);
+    options->again = copy_list(&room, &launch->again);
     options->run_dir = NULL;
-    options->exit_file = copy(&room, options->exit_file);
-    options->oom_file = copy(&room, options->oom_file);
-    launch->monitor->log.path = copy(&room, launch->monitor->log.path);
+    for (size_t i = 0; i < COUNT(strings); i++)
+        *strings[i] = copy(&room, *strings[i]);
     for (int i = 0; i < options->remove_count; i++)
         options->remove[i] = copy(&room, options->remove[i]);
     plan_free(&launch->plan);
@@ -250,7 +288,14 @@ static int await_exec(struct launch *launch, uint64_t *ticks)
         AUTO_CLOSE int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
         *ticks = proc < 0 ? 0 : start_ticks(proc, monitor->child);
         monitor->started_ns = clock_ns(CLOCK_REALTIME);
+        monitor->began_ns = clock_ns(CLOCK_MONOTONIC);
         launch->failure.op = launch->run_dir_op;
+        if (monitor->options.health.plan) {
+            launch->failure.op = launch->health_op;
+            monitor->health = health_begin(&monitor->options.health, monitor->run_dir, monitor->child, *ticks);
+            REQUIRE(&launch->failure, monitor->health, errno, "prepare", "the health check");
+            launch->failure.op = launch->run_dir_op;
+        }
         CHECK(&launch->failure, state_write_running(monitor->run_dir, monitor->child, *ticks, monitor->started_ns),
               "write", "the status file");
         CHECK(&launch->failure, handshake_release(launch->channel), "release", "the program");

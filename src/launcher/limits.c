@@ -23,6 +23,14 @@ int op_rlimit(struct child *child, const struct op *op)
 {
     unsigned resource = (unsigned)op->field[0].number;
     struct rlimit wanted = {op->field[1].number, op->field[2].number};
+    if (op->field[3].number == 2) {
+        /* Only as the host's root can it be raised; what else is asked for comes later. */
+        struct rlimit held;
+        CHECK(child->failure, prlimit(0, resource, NULL, &held), "prlimit", NULL);
+        if (held.rlim_max >= wanted.rlim_max)
+            return 0;
+        wanted.rlim_cur = held.rlim_cur;
+    }
     int result = prlimit(0, resource, &wanted, NULL);
     if (result < 0 && errno == EPERM && op->field[3].number) {
         /* Raising a hard limit is not ours to do: give as much as there is. */

@@ -14,7 +14,7 @@
 #define TIFFIN_VERSION "unknown"
 #endif
 
-static const char usage[] = "usage: tiffin-launch launch | exec [-d] | --version\n"
+static const char usage[] = "usage: tiffin-launch launch | exec [-d] | wait | userns UID_MAP GID_MAP | --version\n"
                             "A plan is read from descriptor 3, the outcome written to descriptor 4.\n";
 
 /* Whatever the caller left open beyond the descriptors that a role knows must not reach a container. */
@@ -43,7 +43,9 @@ int main(int argc, char **argv)
     bool launch = argc == 2 && strcmp(argv[1], "launch") == 0;
     bool detach = argc == 3 && strcmp(argv[1], "exec") == 0 && strcmp(argv[2], "-d") == 0;
     bool exec = detach || (argc == 2 && strcmp(argv[1], "exec") == 0);
-    if (!launch && !exec) {
+    bool wait = argc == 2 && strcmp(argv[1], "wait") == 0;
+    bool userns = argc == 4 && strcmp(argv[1], "userns") == 0;
+    if (!launch && !exec && !wait && !userns) {
         write_all(2, usage, sizeof usage - 1);
         return 2;
     }
@@ -59,5 +61,9 @@ int main(int argc, char **argv)
         report_failure(STATUS_FD, &failure);
         return 125;
     }
+    if (wait)
+        return role_wait();
+    if (userns)
+        return role_userns(argv[2], argv[3]);
     return launch ? role_launch() : role_exec(detach);
 }

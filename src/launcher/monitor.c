@@ -166,7 +166,7 @@ void monitor_accept_all(struct monitor *monitor)
 }
 
 /* What a poll entry is about, beside the fixed ones. */
-enum slot { SLOT_SIGNALS, SLOT_LISTENER, SLOT_STDIN, SLOT_STREAM0, SLOT_STREAM1, SLOT_CLIENTS };
+enum slot { SLOT_SIGNALS, SLOT_LISTENER, SLOT_STDIN, SLOT_STREAM0, SLOT_STREAM1, SLOT_HEALTH, SLOT_CLIENTS = SLOT_HEALTH + HEALTH_POLLS };
 
 /* A client has two entries, in and out; its input waits while stdin has no room. */
 static nfds_t fill_poll(const struct monitor *monitor, struct pollfd *polls)
@@ -216,8 +216,7 @@ static void release(const void *from, const void *to)
         madvise((void *)start, end - start, MADV_DONTNEED);
 }
 
-/* Most containers are quiet most of the time: give back what a start or a burst of output used. Program text that is
-   needed again comes back from the page cache, by itself. */
+/* Most containers are quiet most of the time: give back what a start or a burst of output used. */
 static void release_memory(struct monitor *monitor)
 {
     for (int i = 0; i < 2; i++) {
@@ -225,6 +224,11 @@ static void release_memory(struct monitor *monitor)
         release(stream->line + stream->used, stream->line + sizeof stream->line);
     }
     release(monitor->stdin_pending + monitor->stdin_end, monitor->stdin_pending + sizeof monitor->stdin_pending);
+    release_program();
+}
+
+void release_program(void)
+{
     const char *base = (const char *)&__ehdr_start;
     const ElfW(Phdr) *header = (const void *)(base + __ehdr_start.e_phoff);
     for (int i = 0; i < __ehdr_start.e_phnum; i++, header++) {
@@ -250,8 +254,12 @@ _Noreturn void monitor_run(struct monitor *monitor)
     release_memory(monitor);
     for (;;) {
         nfds_t count = fill_poll(monitor, polls);
-        int ready = poll(polls, count, timeout);
-        if (ready == 0) {
+        int due = health_wait(monitor->health, polls + SLOT_HEALTH);
+        bool sooner = due >= 0 && (timeout < 0 || due < timeout);
+        int ready = poll(polls, count, sooner ? due : timeout);
+        if (monitor->health && ready >= 0)
+            health_turn(monitor->health, polls + SLOT_HEALTH);
+        if (ready == 0 && !sooner) {
             release_memory(monitor);
             timeout = -1;
             continue;

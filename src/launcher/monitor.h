@@ -3,6 +3,7 @@
 #define TIFFIN_MONITOR_H
 
 #include "client.h"
+#include "health.h"
 #include "log.h"
 #include "plan.h"
 #include "state.h"
@@ -17,6 +18,9 @@ struct options {
     char **on_exit; /* NULL: nothing to run */
     bool tty;
     bool open_stdin;
+    const char *directory; /* the container's, where its restart policy is; NULL: never started again */
+    char **again;          /* what starts it again */
+    struct health_options health;
     bool shared_pids; /* members of the cgroup may outlive the first process */
 };
 
@@ -36,6 +40,8 @@ struct monitor {
     int signals; /* signalfd for SIGCHLD */
     pid_t child;
     uint64_t started_ns;
+    uint64_t began_ns; /* the same moment by CLOCK_MONOTONIC */
+    struct health *health; /* NULL without checks */
     struct stream streams[2];
     int slave; /* kept open so that the terminal does not hang up while the container has it closed */
     int stdin_fd;
@@ -66,6 +72,9 @@ _Noreturn void monitor_run_on_exit(char **arguments);
 
 /* Read what a client sent. False when it is gone. */
 bool monitor_serve_client(struct monitor *monitor, struct client *client);
+
+/* Give back the program's text: what is needed again comes back from the page cache, by itself. */
+void release_program(void);
 
 /* Undo what a launch that failed has made. */
 void monitor_abandon(struct monitor *monitor);

@@ -5,9 +5,9 @@
 #include "base.h"
 #include "ops.h"
 
-enum { MAX_TASKS_FILES = 32, MAX_REMOVE = 64, MAX_JOINS = 8, MAX_ON_EXIT = 256, MAX_TREES = 128 };
+enum { MAX_TASKS_FILES = 32, MAX_REMOVE = 64, MAX_JOINS = 8, MAX_BORROWED = 32, MAX_TREES = 256, MAX_ON_EXIT = 256 };
 
-enum role { ROLE_LAUNCH, ROLE_EXEC };
+enum role { ROLE_LAUNCH, ROLE_EXEC, ROLE_WAIT };
 
 /* A decoded field. u: number. s: bytes (NUL after them) and size. b: bytes and size. l: first item, size = items. */
 struct field {

@@ -13,6 +13,12 @@ int role_launch(void);
 /* Start a process in a running container and wait for it; with `detach`, do not wait. */
 int role_exec(bool detach);
 
+/* Wait until it is time to start a container again whose last launch failed; the calling process returns at once. */
+int role_wait(void);
+
+/* Send the engine a descriptor of a new user namespace with these maps. */
+int role_userns(const char *uid_map, const char *gid_map);
+
 /* Wait for what the child says before its program runs. */
 struct handshake {
     bool ready; /* it did everything but exec */

@@ -11,11 +11,12 @@ enum {
     ONCE = 4,
     IN_ROOT = 8,   /* needs ROOT before it, and no PIVOT */
     ON_HOST = 16,  /* no PIVOT before it: the path it names is the host's */
+    IN_WAIT = 32,  /* allowed in role wait */
 };
 enum { IN_BOTH = IN_LAUNCH | IN_EXEC, SETUP = IN_LAUNCH | ON_HOST, INSIDE = IN_LAUNCH | IN_ROOT };
 
 static const unsigned char allowed[MAX_OP_CODE + 1] = {
-    [OP_RUN_DIR] = SETUP | ONCE,
+    [OP_RUN_DIR] = SETUP | IN_WAIT | ONCE,
     [OP_EXIT_FILE] = SETUP | ONCE,
     [OP_LOG] = SETUP | ONCE,
     [OP_STDIO] = SETUP | ONCE,
@@ -28,6 +29,10 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_OOM_FILE] = SETUP | ONCE,
     [OP_ON_EXIT] = SETUP | ONCE,
     [OP_DEVICE_BPF] = SETUP | ONCE,
+    [OP_HEALTH] = SETUP | ONCE,
+    [OP_FREEZER] = SETUP | ONCE,
+    [OP_RESTART] = SETUP | IN_WAIT | ONCE,
+    [OP_FAILED] = IN_WAIT | ONCE,
     [OP_UNSHARE] = IN_LAUNCH,
     [OP_ENTER] = IN_EXEC | ONCE,
     [OP_PROPAGATION] = SETUP,
@@ -35,9 +40,6 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_ROOT] = SETUP | ONCE,
     [OP_MOUNT_IN] = INSIDE,
     [OP_BIND_IN] = INSIDE,
-    [OP_TREE] = SETUP,
-    [OP_TREE_OF] = SETUP,
-    [OP_TREE_IN] = INSIDE,
     [OP_COPY_UP_IN] = INSIDE,
     [OP_MKDIR_IN] = INSIDE,
     [OP_MKNOD_IN] = INSIDE,
@@ -62,6 +64,13 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_CAPS] = IN_BOTH | ONCE,
     [OP_INIT] = IN_LAUNCH | ONCE,
     [OP_EXEC] = IN_BOTH | ONCE,
+    [OP_DONOR] = SETUP,
+    [OP_TREE_FROM] = SETUP,
+    [OP_ATTACH] = INSIDE,
+    [OP_TREE] = SETUP,
+    [OP_TREE_INSIDE] = INSIDE,
+    [OP_IDMAP] = SETUP,
+    [OP_USERNS] = SETUP | ONCE,
 };
 
 static bool has_dotdot(const char *path)
@@ -99,12 +108,39 @@ static const char *check_values(const struct op *op)
         return f[0].number & ~(uint64_t)(ALL_NAMESPACES & ~(CLONE_NEWUSER | CLONE_NEWPID)) ? "unknown flags" : NULL;
     case OP_JOIN_NS:
         return is_one_namespace(f[0].number) ? NULL : "not one namespace";
+    case OP_DONOR:
+        return f[0].number == 0 || f[0].number > INT_MAX ? "bad pid" : NULL;
+    case OP_TREE:
+        if (f[3].number > 1 || f[4].number > 1)
+            return "bad flag";
+        return f[0].number >= MAX_TREES ? "no such tree" : NULL;
+    case OP_USERNS:
+        if (!f[1].size || !f[2].size || f[1].size >= 4096 || f[2].size >= 4096)
+            return "bad map";
+        return f[3].number >= UINT32_MAX || f[4].number >= UINT32_MAX ? "bad ids" : NULL;
+    case OP_ATTACH:
+        if (f[6].number & ~(uint64_t)(MS_REC | MS_PROPAGATION))
+            return "unknown propagation";
+        return f[0].number >= MAX_TREES ? "no such tree" : NULL;
+    case OP_TREE_FROM:
+    case OP_TREE_INSIDE:
+        return f[0].number >= MAX_TREES ? "no such tree" : NULL;
     case OP_ENTER:
         if (f[0].number == 0 || f[0].number > INT_MAX)
             return "bad pid";
         return f[2].number & ~(uint64_t)ALL_NAMESPACES ? "unknown flags" : NULL;
     case OP_ON_EXIT:
         return f[0].size == 0 || f[0].size > MAX_ON_EXIT ? "bad argument list" : NULL;
+    case OP_RESTART:
+        return f[1].size == 0 || f[1].size > MAX_ON_EXIT ? "bad argument list" : NULL;
+    case OP_HEALTH:
+        /* Nothing may be due all the time. */
+        for (int i = 2; i < 6; i++)
+            if (f[i].number > INT64_MAX || (i != 4 && f[i].number < 1000000))
+                return "bad time";
+        return f[6].number == 0 || f[1].number > MAX_PLAN_BYTES ? "bad number" : NULL;
+    case OP_FAILED:
+        return f[0].number > 255 ? "bad code" : NULL;
     case OP_DEVICE_BPF:
         return f[1].size == 0 || f[1].size % 8 || f[1].size / 8 > 4096 ? "bad program size" : NULL;
     case OP_SECCOMP:
@@ -119,14 +155,6 @@ static const char *check_values(const struct op *op)
         if (f[2].number > 1)
             return "bad recursion flag";
         return f[4].number & ~(uint64_t)(MS_REC | MS_PROPAGATION) ? "unknown propagation" : NULL;
-    case OP_TREE:
-        return f[2].number > 1 ? "bad recursion flag" : NULL;
-    case OP_TREE_OF:
-        return f[0].number == 0 || f[0].number > INT_MAX ? "bad pid" : NULL;
-    case OP_TREE_IN:
-        if (f[0].number >= MAX_TREES)
-            return "bad tree";
-        return f[6].number & ~(uint64_t)(MS_REC | MS_PROPAGATION) ? "unknown propagation" : NULL;
     case OP_COPY_UP_IN:
         return f[2].size >= 4096 ? "mount data over 4095 bytes" : NULL;
     case OP_MKDIR_IN:
@@ -137,7 +165,7 @@ static const char *check_values(const struct op *op)
         return f[1].number > 0177777 || f[3].number > UINT32_MAX || f[4].number > UINT32_MAX ? "bad mode or owner"
                                                                                               : NULL;
     case OP_RLIMIT:
-        return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 1 ? "bad limit" : NULL;
+        return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 2 ? "bad limit" : NULL;
     case OP_OOM_SCORE_ADJ:
         return f[0].number > 2000 ? "out of range" : NULL;
     case OP_UMASK:
@@ -160,11 +188,58 @@ static const char *check_values(const struct op *op)
     }
 }
 
+/* What a plan with a user namespace has on which side of CLONE: before it, only what prepares mounts and raises limits,
+   done with the host's rights; after it everything else, done without them. */
+static const char *check_side(const struct rules *rules, const struct op *op)
+{
+    const uint32_t *seen = rules->seen;
+    bool mapped = seen[OP_USERNS];
+    bool before = mapped && !seen[OP_CLONE];
+    if (op->code == OP_USERNS && seen[OP_CLONE])
+        return "after CLONE";
+    if (op->code == OP_IDMAP || op->code == OP_TREE_INSIDE || (op->code == OP_TREE && op->field[4].number))
+        return before ? NULL : "not between USERNS and CLONE";
+    if ((op->code == OP_ROOT || op->code == OP_TREE) && mapped && !before)
+        return "after CLONE";
+    if (op->code == OP_CLONE && mapped && (!(op->field[0].number & CLONE_NEWNS) || !seen[OP_ROOT]))
+        return "a user namespace needs ROOT before it, and a new mount namespace";
+    if (!before)
+        return NULL;
+    switch (op->code) {
+    case OP_UNSHARE:
+    case OP_CGROUP_TASKS:
+    case OP_ATTACH:
+    case OP_COPY_UP_IN:
+    case OP_MASK_IN:
+    case OP_READONLY_IN:
+    case OP_SYSCTL:
+    case OP_CONSOLE:
+    case OP_ROOT_READONLY:
+    case OP_PIVOT:
+    case OP_LOOPBACK:
+    case OP_HOSTNAME:
+    case OP_DOMAINNAME:
+    case OP_UMASK:
+    case OP_CHDIR:
+    case OP_LSM_EXEC:
+    case OP_NO_NEW_PRIVS:
+    case OP_SECCOMP:
+    case OP_CREDS:
+    case OP_CAPS:
+    case OP_INIT:
+    case OP_EXEC:
+        return "between USERNS and CLONE";
+    default:
+        return NULL;
+    }
+}
+
 const char *rules_check(struct rules *rules, const struct op *op)
 {
     unsigned rule = allowed[op->code];
     uint32_t *seen = rules->seen;
-    if (!(rule & (rules->role == ROLE_LAUNCH ? IN_LAUNCH : IN_EXEC)))
+    static const unsigned char in_role[] = {[ROLE_LAUNCH] = IN_LAUNCH, [ROLE_EXEC] = IN_EXEC, [ROLE_WAIT] = IN_WAIT};
+    if (!(rule & in_role[rules->role]))
         return "not in this role";
     if ((rule & ONCE) && seen[op->code])
         return "given twice";
@@ -179,19 +254,21 @@ const char *rules_check(struct rules *rules, const struct op *op)
     if (op->code == OP_CAPS && !seen[OP_CREDS])
         return "before CREDS";
     /* Without a mount namespace of its own, the child would rearrange the host. */
-    if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT ||
-         op->code == OP_TREE || op->code == OP_TREE_OF) &&
-        !(rules->namespaces & CLONE_NEWNS))
+    if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT || op->code == OP_TREE) &&
+        !(rules->namespaces & CLONE_NEWNS) && !(seen[OP_USERNS] && !seen[OP_CLONE]))
         return "without a new mount namespace";
     if ((op->code == OP_HOSTNAME || op->code == OP_DOMAINNAME) && !(rules->namespaces & CLONE_NEWUTS))
         return "without a new UTS namespace";
+    const char *misplaced = check_side(rules, op);
+    if (misplaced)
+        return misplaced;
     if (op->code == OP_CLONE || op->code == OP_UNSHARE)
         rules->namespaces |= op->field[0].number;
     if (op->code == OP_STDIO)
         rules->tty = op->field[0].number & STDIO_TTY;
     seen[op->code]++;
-    if (seen[OP_CGROUP_TASKS] > MAX_TASKS_FILES || seen[OP_CGROUP_REMOVE] > MAX_REMOVE ||
-        seen[OP_JOIN_NS] > MAX_JOINS || seen[OP_TREE] + seen[OP_TREE_OF] > MAX_TREES)
+    if (seen[OP_CGROUP_TASKS] > MAX_TASKS_FILES || seen[OP_CGROUP_REMOVE] > MAX_REMOVE || seen[OP_JOIN_NS] > MAX_JOINS ||
+        seen[OP_DONOR] > MAX_JOINS + MAX_BORROWED || seen[OP_TREE_FROM] > MAX_BORROWED)
         return "too many";
     return check_values(op);
 }
@@ -199,14 +276,20 @@ const char *rules_check(struct rules *rules, const struct op *op)
 const char *rules_finish(const struct rules *rules)
 {
     const uint32_t *seen = rules->seen;
+    if (rules->role == ROLE_WAIT)
+        return !seen[OP_RUN_DIR] ? "no RUN_DIR" : !seen[OP_RESTART] ? "no RESTART" : NULL;
     if (!seen[OP_EXEC])
         return "no EXEC";
+    if (seen[OP_HEALTH] && !seen[OP_RESTART])
+        return "HEALTH without RESTART";
     if (rules->role == ROLE_EXEC)
         return seen[OP_ENTER] ? NULL : "no ENTER";
     if (!seen[OP_RUN_DIR])
         return "no RUN_DIR";
     if (!seen[OP_EXIT_FILE])
         return "no EXIT_FILE";
+    if (seen[OP_USERNS] && !seen[OP_CLONE])
+        return "USERNS without CLONE";
     if (seen[OP_ROOT] && !seen[OP_PIVOT])
         return "ROOT without PIVOT";
     if (rules->tty != (seen[OP_CONSOLE] != 0))

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "kernel.h"
+#include "userns.h"
 
 bool spawn_note(struct spawn *spawn, const struct op *op)
 {
@@ -16,6 +17,16 @@ bool spawn_note(struct spawn *spawn, const struct op *op)
         return true;
     case OP_JOIN_NS:
         spawn->joins[spawn->join_count++] = (struct join){(int)op->field[0].number, op->field[1].bytes, op->index};
+        return true;
+    case OP_DONOR:
+        spawn->donors[spawn->donor_count++] = (struct donor){(pid_t)op->field[0].number, op->field[1].number, op->index};
+        return true;
+    case OP_TREE_FROM:
+        spawn->borrowed[spawn->borrowed_count++] =
+            (struct borrowed){op->field[0].number, op->field[1].bytes, op->field[2].bytes, op->field[3].number, op->index};
+        return true;
+    case OP_USERNS:
+        spawn->userns = *op;
         return true;
     case OP_CGROUP_INTO:
         spawn->cgroup_into = op->field[0].bytes;
@@ -28,55 +39,6 @@ bool spawn_note(struct spawn *spawn, const struct op *op)
     default:
         return false;
     }
-}
-
-/* Enter the namespaces of a process, all at once, or one by one where the kernel cannot. */
-static int enter_process(const struct spawn *spawn, struct failure *failure)
-{
-    static const struct {
-        int kind;
-        const char *name;
-    } kinds[] = {{CLONE_NEWUSER, "user"}, {CLONE_NEWCGROUP, "cgroup"}, {CLONE_NEWIPC, "ipc"}, {CLONE_NEWUTS, "uts"},
-                 {CLONE_NEWNET, "net"},   {CLONE_NEWPID, "pid"},       {CLONE_NEWTIME, "time"}, {CLONE_NEWNS, "mnt"}};
-    failure->op = spawn->enter_op;
-    if (spawn->enter_pidfd >= 0) {
-        if (setns(spawn->enter_pidfd, (int)spawn->enter_flags) == 0)
-            return 0;
-        if (errno != EINVAL)
-            return failed(failure, "setns", NULL);
-    }
-    int files[COUNT(kinds)];
-    for (size_t i = 0; i < COUNT(kinds); i++) {
-        files[i] = -1;
-        if (!(spawn->enter_flags & (uint64_t)kinds[i].kind))
-            continue;
-        char path[64];
-        struct text text = text_in(path, sizeof path);
-        text_str(&text, "/proc/");
-        text_u64(&text, (uint64_t)spawn->enter_pid);
-        text_str(&text, "/ns/");
-        text_str(&text, kinds[i].name);
-        files[i] = open(path, O_RDONLY | O_CLOEXEC);
-        CHECK(failure, files[i], "open", path);
-    }
-    for (size_t i = 0; i < COUNT(kinds); i++)
-        if (files[i] >= 0) {
-            CHECK(failure, setns(files[i], kinds[i].kind), "setns", kinds[i].name);
-            close(files[i]);
-        }
-    return 0;
-}
-
-static int join_namespaces(const struct spawn *spawn, struct failure *failure)
-{
-    for (int i = 0; i < spawn->join_count; i++) {
-        const struct join *join = &spawn->joins[i];
-        failure->op = join->op;
-        AUTO_CLOSE int file = open(join->path, O_RDONLY | O_CLOEXEC);
-        CHECK(failure, file, "open", join->path);
-        CHECK(failure, setns(file, join->kind), "setns", join->path);
-    }
-    return spawn->enter_flags ? enter_process(spawn, failure) : 0;
 }
 
 /* clone3, or clone on kernels without it, where the child then writes itself into the cgroup. Linux 5.3 to 5.6 have
@@ -108,7 +70,10 @@ static _Noreturn void go_between(struct spawn *spawn, struct child *child, int c
 {
     struct message message = {.failure = {.op = -1}};
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    if (join_namespaces(spawn, &message.failure) == 0) {
+    child->failure = &message.failure;
+    child->mapped = spawn->userns.code || spawn->enter_flags & CLONE_NEWUSER;
+    if (userns_open(spawn, child) == 0 && join_namespaces(spawn, child, &message.failure) == 0 &&
+        userns_prepare(spawn, child) == 0) {
         close_fd(&spawn->enter_pidfd);
         pid_t pid = clone_child(spawn->clone_flags | CLONE_PARENT, cgroup, child);
         if (pid == 0) {
@@ -160,6 +125,13 @@ static int open_cgroups(const struct spawn *spawn, struct child *child, int *cgr
         failure->op = spawn->cgroup_into_op;
         *cgroup = open(spawn->cgroup_into, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         CHECK(failure, *cgroup, "open", spawn->cgroup_into);
+        if (spawn->userns.code || spawn->enter_flags & CLONE_NEWUSER) {
+            /* Whoever clones has no rights there any more; what counts for a write is who opened the file. */
+            child->cgroup_procs = openat(*cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+            CHECK(failure, child->cgroup_procs, "open", spawn->cgroup_into);
+            close(*cgroup);
+            *cgroup = -1;
+        }
     }
     failure->op = -1;
     return 0;
@@ -170,7 +142,9 @@ pid_t spawn_child(struct spawn *spawn, struct child *child, int *channel, const 
 {
     AUTO_CLOSE int cgroup = -1;
     child->cgroup_procs = -1;
-    child->root = child->null = -1;
+    child->root = child->null = child->userns = -1;
+    for (size_t i = 0; i < COUNT(child->trees); i++)
+        child->trees[i] = -1;
     if (open_cgroups(spawn, child, &cgroup, failure) < 0)
         return -1;
     int pair[2];
@@ -183,7 +157,7 @@ pid_t spawn_child(struct spawn *spawn, struct child *child, int *channel, const 
     for (size_t i = 0; i < count; i++)
         closed[closed_count++] = not_for_child[i];
     pid_t pid;
-    if (spawn->join_count || spawn->enter_flags) {
+    if (spawn->join_count || spawn->borrowed_count || spawn->enter_flags || spawn->userns.code) {
         pid = spawn_between(spawn, child, cgroup, closed, closed_count, failure);
     } else {
         pid = clone_child(spawn->clone_flags, cgroup, child);

@@ -55,6 +55,27 @@ void state_remove_running(int run_dir)
     unlinkat(run_dir, running_temporary, 0);
 }
 
+static void temporary_name(const char *name, char temporary[NAME_MAX])
+{
+    struct text text = text_in(temporary, NAME_MAX);
+    text_str(&text, name);
+    text_str(&text, ".tmp");
+}
+
+int state_open_new(int dir, const char *name)
+{
+    char temporary[NAME_MAX];
+    temporary_name(name, temporary);
+    return openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
+}
+
+int state_publish(int dir, const char *name)
+{
+    char temporary[NAME_MAX];
+    temporary_name(name, temporary);
+    return renameat(dir, temporary, dir, name);
+}
+
 static int exit_temporary(const char *path, char temporary[PATH_MAX])
 {
     struct text text = text_in(temporary, PATH_MAX);

@@ -22,6 +22,10 @@ void state_reserve_exit(const char *path);
 /* EXIT_FILE: "exited <code> <signal> <oom> <started ns> <finished ns>". */
 int state_write_exit(const char *path, const struct exit_state *state);
 
+/* A file that is written whole and then takes its name: open `name`.tmp, and rename it when all is written. */
+int state_open_new(int dir, const char *name);
+int state_publish(int dir, const char *name);
+
 /* Listen on RUN_DIR/attach.sock. */
 int state_listen(int run_dir);
 void state_remove_socket(int run_dir);

@@ -1,24 +1,15 @@
 /* Mounts that are taken from one place, held as a descriptor, and attached at another. */
 #include "trees.h"
 
-#include <sched.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include "kernel.h"
 #include "mount.h"
-#include "wire.h"
 
 enum { PROC_MAGIC = 0x9fa0, PROC_ROOT_INODE = 1 };
 
-static int keep_tree(struct child *child, int *tree, bool recursive)
-{
-    child->tree_recursive[child->tree_count] = recursive;
-    child->trees[child->tree_count++] = keep_fd(tree);
-    return 0;
-}
-
-/* A clone of what `fd` names; where the kernel cannot make one, `fd` itself, which TREE_IN binds by mount(2). */
+/* A clone of what `fd` names; where the kernel cannot make one, `fd` itself, which ATTACH binds by mount(2). */
 static int clone_or_hold(int *fd, bool recursive)
 {
     int tree = clone_mount(*fd, recursive);
@@ -27,8 +18,10 @@ static int clone_or_hold(int *fd, bool recursive)
 
 int op_tree(struct child *child, const struct op *op)
 {
-    const char *path = op->field[0].bytes;
-    const char *below = op->field[1].bytes;
+    uint64_t number = op->field[0].number;
+    const char *path = op->field[1].bytes;
+    const char *below = op->field[2].bytes;
+    bool recursive = op->field[3].number;
     AUTO_CLOSE int source = open(path, O_PATH | O_CLOEXEC);
     CHECK(child->failure, source, "open", path);
     if (*below) {
@@ -38,54 +31,31 @@ int op_tree(struct child *child, const struct op *op)
         close(source);
         source = found;
     }
-    AUTO_CLOSE int tree = clone_or_hold(&source, op->field[2].number);
+    AUTO_CLOSE int tree = clone_or_hold(&source, recursive);
     CHECK(child->failure, tree, "open_tree", path);
-    return keep_tree(child, &tree, op->field[2].number);
+    if (op->field[4].number)
+        CHECK(child->failure, sys_mount_idmap(tree, recursive ? AT_RECURSIVE : 0u, child->userns), "map ids of", path);
+    child->trees[number] = keep_fd(&tree);
+    child->recursive[number] = recursive;
+    return 0;
 }
 
-static int open_namespace(uint64_t pid)
+int op_tree_inside(struct child *child, const struct op *op)
 {
-    char path[64];
-    struct text text = text_in(path, sizeof path);
-    text_str(&text, "/proc/");
-    text_u64(&text, pid);
-    text_str(&text, "/ns/mnt");
-    return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-int op_tree_of(struct child *child, const struct op *op)
-{
-    uint64_t pid = op->field[0].number;
-    const char *path = op->field[2].bytes;
-    AUTO_CLOSE int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-    CHECK(child->failure, own, "open", "/proc/self/ns/mnt");
-    AUTO_CLOSE int other = open_namespace(pid);
-    CHECK(child->failure, other, "open", "the other mount namespace");
-    AUTO_CLOSE int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    CHECK(child->failure, proc, "open", "/proc");
-    /* Looked at after opening, so that it is not a later process of that number. */
-    REQUIRE(child->failure, start_ticks(proc, (pid_t)pid) == op->field[1].number, ESRCH, "find", "the other container");
-    CHECK(child->failure, setns(other, CLONE_NEWNS), "setns", "the other mount namespace");
-    /* Its processes run meanwhile, so its names are looked up as they see them, but only a mount's root is taken. */
-    AUTO_CLOSE int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    AUTO_CLOSE int found = root < 0 ? -1 : path_open(root, path);
-    AUTO_CLOSE int tree = found < 0 ? -1 : clone_mount(found, false);
-    int error = errno;
-    CHECK(child->failure, setns(own, CLONE_NEWNS), "setns", "the container's mount namespace");
-    errno = error;
+    const char *path = op->field[1].bytes;
+    AUTO_CLOSE int place = path_open(child->root, path);
+    CHECK(child->failure, place, "open", path);
+    int tree = clone_mount(place, false);
     CHECK(child->failure, tree, "open_tree", path);
-    struct statfs fs;
-    CHECK(child->failure, fstatfs(tree, &fs), "statfs", path);
-    REQUIRE(child->failure, fs.f_type == (__typeof__(fs.f_type))op->field[3].number, ESTALE, "find the mount at", path);
-    return keep_tree(child, &tree, false);
+    child->trees[op->field[0].number] = tree;
+    return 0;
 }
 
-int op_tree_in(struct child *child, const struct op *op)
+int op_attach(struct child *child, const struct op *op)
 {
     uint64_t number = op->field[0].number;
     const char *path = op->field[1].bytes;
-    bool there = number < (uint64_t)child->tree_count && child->trees[number] >= 0;
-    REQUIRE(child->failure, there, EBADF, "find the tree for", path);
+    REQUIRE(child->failure, child->trees[number] >= 0, EBADF, "attach", path);
     AUTO_CLOSE int tree = child->trees[number];
     child->trees[number] = -1;
     struct stat stat;
@@ -93,7 +63,7 @@ int op_tree_in(struct child *child, const struct op *op)
     AUTO_CLOSE int target = mount_point(child, path, S_ISDIR(stat.st_mode) ? MADE_DIRECTORY : MADE_FILE, tree, "");
     if (target < 0)
         return -1;
-    const struct tree_attributes wanted = {.recursive = child->tree_recursive[number],
+    const struct tree_attributes wanted = {.recursive = child->recursive[number],
                                            .set = op->field[2].number,
                                            .clear = op->field[3].number,
                                            .set_below = op->field[4].number,
@@ -103,12 +73,29 @@ int op_tree_in(struct child *child, const struct op *op)
     return 0;
 }
 
+int op_idmap(struct child *child, const struct op *op)
+{
+    /* Both are the host's paths, in the mount namespace of the process in between. */
+    const char *path = op->field[0].bytes;
+    AUTO_CLOSE int source = open(path, O_PATH | O_CLOEXEC);
+    CHECK(child->failure, source, "open", path);
+    AUTO_CLOSE int tree = clone_mount(source, false);
+    CHECK(child->failure, tree, "open_tree", path);
+    CHECK(child->failure, sys_mount_idmap(tree, 0, child->userns), "map ids of", path);
+    AUTO_CLOSE int target = open(op->field[1].bytes, O_PATH | O_CLOEXEC);
+    CHECK(child->failure, target, "open", op->field[1].bytes);
+    CHECK(child->failure, sys_move_mount(tree, target), "move_mount", op->field[1].bytes);
+    return 0;
+}
+
 /* The part of a descriptor's path beyond the root's, "" for the root itself; false when it cannot be told. */
 static bool path_inside(struct child *child, int fd, char path[PATH_MAX])
 {
     char root[PATH_MAX];
     ssize_t root_size = readlink(fd_path(child->root).text, root, sizeof root - 1);
     ssize_t size = readlink(fd_path(fd).text, path, PATH_MAX - 1);
+    if (root_size == 1)
+        root_size = 0; /* "/", as in a user namespace, where the root is on top of everything */
     if (root_size < 0 || size < root_size || memcmp(path, root, (size_t)root_size) != 0)
         return false;
     path[size] = 0;

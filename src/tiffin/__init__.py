@@ -40,14 +40,17 @@ if TYPE_CHECKING:
         ContainerInfo,
         ContainerState,
         Device,
+        HealthCheck,
         LogConfig,
         Mount,
+        RestartPolicy,
         Ulimit,
     )
     from tiffin.model.image import HistoryEntry, Image, ImageConfig
     from tiffin.model.resources import Resources
     from tiffin.model.volume import Volume, VolumeInfo
     from tiffin.runtime.attach import Attachment
+    from tiffin.state.health import Health, HealthResult
 
 __all__ = [
     "__version__",
@@ -60,6 +63,8 @@ __all__ = [
     "ContainerState",
     "ExecSession",
     "FileChange",
+    "Health",
+    "HealthResult",
     "HistoryEntry",
     "Image",
     "ImageConfig",
@@ -70,9 +75,11 @@ __all__ = [
     # What is asked of a container.
     "ContainerConfig",
     "Device",
+    "HealthCheck",
     "LogConfig",
     "Mount",
     "Resources",
+    "RestartPolicy",
     "Ulimit",
     # What goes wrong.
     "TiffinError",
@@ -101,14 +108,17 @@ _HOMES = {
         "ContainerInfo",
         "ContainerState",
         "Device",
+        "HealthCheck",
         "LogConfig",
         "Mount",
+        "RestartPolicy",
         "Ulimit",
     ),
     "tiffin.model.image": ("HistoryEntry", "Image", "ImageConfig"),
     "tiffin.model.resources": ("Resources",),
     "tiffin.model.volume": ("Volume", "VolumeInfo"),
     "tiffin.runtime.attach": ("Attachment",),
+    "tiffin.state.health": ("Health", "HealthResult"),
     "tiffin.errors": (
         "TiffinError",
         "UsageError",
@@ -142,9 +152,7 @@ def __getattr__(name: str) -> Any:
     """Load a public name when it is first used (PEP 562): `import tiffin` itself costs next to nothing."""
     for module, names in _HOMES.items():
         if name in names:
-            from importlib import import_module
-
-            value = getattr(import_module(module), name)
+            value = getattr(__import__(module, fromlist=(name,)), name)
             globals()[name] = value
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Self, TypeVar
 
+from tiffin.containers.boot import BootResult
 from tiffin.containers.command import words
 from tiffin.containers.logs import LogLine
 from tiffin.containers.result import Result
@@ -83,6 +84,12 @@ class AsyncEngine:
         if info.state.status == "running":
             await _process_end(info.state.pid)
         return await asyncio.to_thread(self.engine.wait, info.container.id)
+
+    async def healthcheck(self, container: str) -> Result:
+        return await asyncio.to_thread(self.engine.healthcheck, container)
+
+    async def start_boot(self) -> list[BootResult]:
+        return await asyncio.to_thread(self.engine.start_boot)
 
     async def stop(self, container: str, *, timeout_s: float | None = None) -> None:
         await asyncio.to_thread(self.engine.stop, container, timeout_s=timeout_s)

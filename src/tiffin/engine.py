@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from tiffin.engine_files import ContainerFiles
+from tiffin.engine_lifecycle import Lifecycle
 from tiffin.engine_volumes import Volumes
 from tiffin.errors import ConflictError
-from tiffin.model.container import Container, ContainerConfig, ContainerInfo
+from tiffin.model.container import Container, ContainerConfig, ContainerInfo, RestartPolicy
+from tiffin.model.resources import Resources
 from tiffin.parts import Parts
 from tiffin.state import containers as records
 
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
     from tiffin.containers.processes import ProcessTable
     from tiffin.containers.result import Result
     from tiffin.model.image import HistoryEntry, Image
-    from tiffin.model.resources import Resources
     from tiffin.model.volume import Volume
     from tiffin.runtime.attach import Attachment
     from tiffin.system.prune import Pruned, PrunePlan
+
+
+NO_CHANGE = Resources()
 
 
 def _warn(message: str) -> None:
@@ -31,7 +35,7 @@ def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
-class Engine(ContainerFiles, Volumes):
+class Engine(ContainerFiles, Lifecycle, Volumes):
     """A store of images and the containers made from them.
 
     Use it as a context manager, or `close()` it. Any number of engines, threads and processes may work on the same
@@ -41,6 +45,7 @@ class Engine(ContainerFiles, Volumes):
     `root` holds everything that survives a reboot (default: $TIFFIN_ROOT, else /var/lib/tiffin), `run_root` the rest
     (default: /run/tiffin, or `run` in a root of one's own). `storage` names the driver for new containers
     ("composefs", "overlay"; default: the best that works here). `cgroup_parent` is the cgroup above the containers'.
+    `userns` is the user namespace of new containers that ask for none ("auto"; default: $TIFFIN_USERNS, else "host").
     `debug` receives specs, plans and timings as text, `warn` what could not be given (default: Python's warnings).
     """
 
@@ -53,8 +58,9 @@ class Engine(ContainerFiles, Volumes):
         cgroup_parent: str = "tiffin",
         debug: Callable[[str], None] | None = None,
         warn: Callable[[str], None] = _warn,
+        userns: str | None = None,
     ) -> None:
-        self._parts = Parts(root, run_root, storage, cgroup_parent, debug, warn)
+        self._parts = Parts(root, run_root, storage, cgroup_parent, debug, warn, userns)
 
     def __enter__(self) -> Self:
         return self
@@ -218,7 +224,8 @@ class Engine(ContainerFiles, Volumes):
         from tiffin.containers import pause
 
         container = self._get(reference)
-        return ContainerInfo(container=container, state=pause.read_state(self._parts, container.id))
+        state = pause.read_state(self._parts, container.id)
+        return ContainerInfo(container=container, state=self._with_health(container, state))
 
     def containers(self, *, all: bool = False) -> list[ContainerInfo]:
         """Running containers, newest first; with `all` every one. What killed commands left is finished first."""
@@ -229,7 +236,9 @@ class Engine(ContainerFiles, Volumes):
         for container, removing in records.all_containers(self._parts.database):
             state = pause.read_state(self._parts, container.id, removing=removing)
             end.end_orphan(self._parts, container, state)
-            if (all or state.status == "running") and not end.reap(self._parts, container, state):
+            if container.config.health is not None:
+                state = self._with_health(container, state)
+            if (all or state.status in ("running", "restarting")) and not end.reap(self._parts, container, state):
                 found.append(ContainerInfo(container=container, state=state))
         return found
 
@@ -250,6 +259,8 @@ class Engine(ContainerFiles, Volumes):
 
         info = self.container(container)
         found = info.container
+        if info.state.status == "restarting":
+            raise ConflictError("You cannot attach to a restarting container, wait until it is running")
         if info.state.status != "running":
             raise ConflictError(f"container {found.name!r} is not running", hint="`tiffin start -a` starts it")
         if info.state.paused:
@@ -311,14 +322,22 @@ class Engine(ContainerFiles, Volumes):
             self._parts, self._get(container), follow=follow, since_ns=since_ns, until_ns=until_ns, tail=tail
         )
 
-    def stop(self, container: str, *, timeout_s: float | None = None, signal: int | str | None = None) -> None:
+    def stop(
+        self,
+        container: str,
+        *,
+        timeout_s: float | None = None,
+        signal: int | str | None = None,
+        shutdown: bool = False,
+    ) -> None:
         """Ask a container to end, and kill it when it has not after `timeout_s` (-1: wait for ever).
 
-        The defaults are the container's own: its stop signal and 10 s if nothing else was said. Idle is fine.
+        The defaults are the container's own: its stop signal and 10 s if nothing else was said. Idle is fine. Its
+        restart policy does not start it again; with `shutdown` it does at the next boot (`start_boot`).
         """
         from tiffin.containers import end
 
-        end.stop(self._parts, self._get(container), timeout_s, signal)
+        end.stop(self._parts, self._get(container), timeout_s, signal, shutdown=shutdown)
 
     def kill(self, container: str, *, signal: int | str = "KILL") -> None:
         """Send a signal to a container's first process. ConflictError when it does not run."""
@@ -359,14 +378,15 @@ class Engine(ContainerFiles, Volumes):
 
         change.rename(self._parts, self._get(container), name)
 
-    def update(self, container: str, resources: Resources) -> None:
+    def update(self, container: str, resources: Resources = NO_CHANGE, *, restart: RestartPolicy | None = None) -> None:
         """Change those limits of a container that are not None, at once if it runs; all of them, or none.
 
-        UsageError for limits that make no sense, HostError when the kernel refuses.
+        And its restart policy, if one is given, from its next end on. UsageError for limits that make no sense,
+        HostError when the kernel refuses, ConflictError for the policy of one that is removed at its end.
         """
         from tiffin.containers import change
 
-        change.update(self._parts, self._get(container), resources)
+        change.update(self._parts, self._get(container), resources, restart)
 
     def top(self, container: str, columns: Sequence[str] = ()) -> ProcessTable:
         """The processes of a running container; `columns` as ps(1) names them, by default those of `ps -f`."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
+from _thread import RLock
 
 from tiffin.paths import paths_for
 from tiffin.state.db import Database, check_owner
@@ -33,14 +33,16 @@ class Parts:
         cgroup_parent: str,
         debug: Callable[[str], None] | None,
         warn: Callable[[str], None],
+        userns: str | None = None,
     ) -> None:
+        self.userns = os.environ.get("TIFFIN_USERNS", "") if userns is None else userns
         self.paths = paths_for(root, run_root)
         self.database = Database(self.paths.database)
         self.cgroup_parent = cgroup_parent
         self.debug = debug
         self.warn = warn
         self._storage = storage
-        self._lock = threading.RLock()  # guards what follows
+        self._lock = RLock()  # guards what follows
         self._drivers: dict[str, RootfsDriver] = {}
         self._chosen: tuple[str, str] | None = None
         self._objects: ObjectStore | None = None

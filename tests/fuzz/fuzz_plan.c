@@ -33,7 +33,7 @@ static void walk(const struct plan *plan)
             if (op.field[i].bytes && op.code != OP_ON_EXIT && op.code != OP_EXEC)
                 touch(op.field[i].bytes, op.field[i].size);
         for (int i = 0; i < MAX_OP_FIELDS; i++) {
-            bool list = (op.code == OP_ON_EXIT && i == 0) || (op.code == OP_EXEC && (i == 1 || i == 2));
+            bool list = (op.code == OP_ON_EXIT && i == 0) || (op.code == OP_RESTART && i == 1) || (op.code == OP_EXEC && (i == 1 || i == 2));
             if (!list)
                 continue;
             char **strings = malloc(((size_t)op.field[i].size + 1) * sizeof *strings);
@@ -72,13 +72,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct failure failure;
     check(data, size, ROLE_LAUNCH, &failure);
     check(data, size, ROLE_EXEC, &failure);
+    check(data, size, ROLE_WAIT, &failure);
     return 0;
 }
 
 #ifdef FUZZ_MAIN
 int main(int argc, char **argv)
 {
-    enum role role = argc > 1 && strcmp(argv[1], "exec") == 0 ? ROLE_EXEC : ROLE_LAUNCH;
+    enum role role = argc < 2                           ? ROLE_LAUNCH
+                     : strcmp(argv[1], "exec") == 0 ? ROLE_EXEC
+                     : strcmp(argv[1], "wait") == 0 ? ROLE_WAIT
+                                                    : ROLE_LAUNCH;
     uint8_t header[4];
     while (fread(header, 1, sizeof header, stdin) == sizeof header) {
         size_t size = header[0] | (size_t)header[1] << 8 | (size_t)header[2] << 16 | (size_t)header[3] << 24;

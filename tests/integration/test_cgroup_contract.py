@@ -459,8 +459,12 @@ def test_it_says_what_is_frozen(driver: CgroupDriver, start: Start) -> None:
     start(driver.create(ID, Resources(), devices.DEFAULT), WAIT)
     start(driver.create(OTHER, Resources(), devices.DEFAULT), WAIT)
     assert not driver.frozen(ID)
+    freezer = driver.freezer(ID)
+    assert freezer is not None
+    assert not Path(freezer[0]).read_text().startswith(freezer[1])
     driver.freeze(ID)
     assert driver.frozen(ID)
+    assert Path(freezer[0]).read_text().startswith(freezer[1])
     assert not driver.frozen(OTHER)
     driver.thaw(ID)
     assert not driver.frozen(ID)

@@ -149,7 +149,7 @@ def test_several_on_the_command_line(tiffin: Runner, busybox: str) -> None:
         125, "",
         "tiffin: you must provide one or more flags when using this command\nSee 'tiffin update --help'.\n",
     )  # fmt: skip
-    assert tiffin("update", "--restart", "always", "aa").err == (
-        "tiffin: --restart is not supported yet: Tiffin restarts no containers so far\n"
+    assert tiffin("update", "--blkio-weight", "10", "aa").err == (
+        "tiffin: --blkio-weight is not supported yet: Tiffin limits no block devices so far\n"
     )
     assert tiffin("update", "-m", "lots", "aa").code == 125

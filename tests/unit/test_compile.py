@@ -23,7 +23,17 @@ FILTER = SeccompFilter(program=b"12345678", flags=2)
 CGROUP = CgroupPlan(tasks=("/cg/memory/x/tasks",), remove=("/cg/memory/x",), oom_file="/cg/memory/x/memory.oom_control")
 
 
-def plan_of(*, cgroup: CgroupPlan = CGROUP, confinement: Confinement | None = None, **options: Any) -> Plan:
+MAPS = ((0, 100000, 65536),)
+
+
+def plan_of(
+    *,
+    cgroup: CgroupPlan = CGROUP,
+    confinement: Confinement | None = None,
+    maps: tuple[tuple[int, int, int], ...] = (),
+    joined: spec.Joined = spec.NOBODY,
+    **options: Any,
+) -> Plan:
     config = ContainerConfig(image="img", **options)
     container = Container(
         id="ab" * 32,
@@ -40,12 +50,14 @@ def plan_of(*, cgroup: CgroupPlan = CGROUP, confinement: Confinement | None = No
         hostname="box",
         stop_signal=15,
         stop_timeout_s=10,
+        uid_maps=maps,
+        gid_maps=maps,
     )
     built = spec.build_spec(
         container,
         identity=Identity(uid=5, gid=6, groups=(7, 70000)),
         security=parse_security_opts(config.security_opts),
-        host=spec.HostFacts(bounding=ALL),
+        host=spec.HostFacts(bounding=ALL, joined=joined),
         files=spec.Files(hostname="/c/hostname", hosts="/c/hosts", resolv_conf="/c/resolv.conf"),
         rootfs="/c/rootfs",
     )
@@ -55,6 +67,7 @@ def plan_of(*, cgroup: CgroupPlan = CGROUP, confinement: Confinement | None = No
         rootfs_steps=(MountStep(source="overlay", target="/c/rootfs", fstype="overlay", data="lowerdir=/l"),),
         cgroup=cgroup,
         confinement=confinement or Confinement(seccomp=FILTER),
+        joined=joined,
     )
 
 
@@ -200,3 +213,50 @@ def test_an_oom_score_of_zero_is_one() -> None:
     assert "OOM_SCORE_ADJ" not in [name for name, _, _ in compile_exec(process, **options)]
     plan = compile_exec({**process, "oomScoreAdj": 0}, **options)
     assert [fields for name, fields, _ in plan if name == "OOM_SCORE_ADJ"] == [(1000,)]
+
+
+def test_namespaces_of_others_are_entered_before_the_child_is_made() -> None:
+    joined = spec.Joined(
+        paths=(("ipc", "/proc/7/ns/ipc"), ("pid", "/proc/7/ns/pid")), donors=((7, 99),), shm="/proc/7/ns/mnt"
+    )
+    plan = plan_of(pid="container:x", ipc="container:x", joined=joined)
+    before = [op[:2] for op in plan.ops[: names(plan).index("CLONE")] if op[0] in ("JOIN_NS", "DONOR", "TREE_FROM")]
+    assert before == [
+        ("JOIN_NS", (0x2000_0000, "/proc/7/ns/pid")),
+        ("JOIN_NS", (0x0800_0000, "/proc/7/ns/ipc")),
+        ("DONOR", (7, 99)),
+        ("TREE_FROM", (0, "/proc/7/ns/mnt", "/dev/shm", 0)),
+    ]
+    (flags,) = next(fields for name, fields, _ in plan if name == "CLONE")
+    assert isinstance(flags, int) and not flags & 0x2800_0000
+    assert ("ATTACH", (0, "/dev/shm", 0xE, 0, 0, 0, 0x4000 | 1 << 18)) in [op[:2] for op in plan.ops]
+
+
+def test_a_user_namespace_divides_the_plan() -> None:
+    volume = Mount(type="volume", source="data", target="/data")
+    bind = Mount(type="bind", source="/srv", target="/srv")
+    plan = plan_of(maps=MAPS, mounts=(volume, bind), ulimits=(Ulimit(name="nofile", soft=10, hard=20),))
+    at = names(plan).index("CLONE")
+    before, after = plan.ops[:at], plan.ops[at:]
+    text = "0 100000 65536\n"
+    assert ("USERNS", ("", text, text, 100000, 100000)) in [op[:2] for op in before]
+    assert {name for name, _, _ in before} >= {"MOUNT", "ROOT", "MKNOD_IN", "TREE", "TREE_INSIDE"}
+    assert {name for name, _, _ in after}.isdisjoint({"MOUNT", "ROOT", "MKNOD_IN", "TREE", "BIND_IN", "PROPAGATION"})
+    nodes = [fields for name, fields, _ in before if name == "MKNOD_IN"]
+    assert {fields[3:] for fields in nodes} == {(100000, 100000)}
+    trees = {fields[1]: fields[4] for name, fields, _ in before if name == "TREE"}
+    assert trees == {"/c/resolv.conf": 1, "/c/hostname": 1, "/c/hosts": 1, "/data/_data": 1, "/srv": 0}
+    attached = [fields[1] for name, fields, _ in after if name == "ATTACH"]
+    assert attached == ["/dev", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/data", "/srv"]
+    assert [fields[3] for name, fields, _ in plan if name == "RLIMIT"] == [2, 0]
+    dev = next(fields for name, fields, _ in before if name == "MOUNT_IN")
+    assert dev[1] == "/dev" and str(dev[4]).endswith(",uid=100000,gid=100000")
+
+
+def test_terminals_are_root_groups_where_there_is_no_tty_group() -> None:
+    def options(maps: tuple[tuple[int, int, int], ...]) -> str:
+        return str(
+            next(fields[4] for name, fields, _ in plan_of(maps=maps) if name == "MOUNT_IN" and fields[2] == "devpts")
+        )
+
+    assert "gid=5" in options(MAPS) and "gid=5" not in options(((0, 100000, 5),))

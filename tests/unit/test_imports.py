@@ -12,12 +12,9 @@ import tiffin
 
 # The standard library's modules on the hot path, each with its reason; what these import themselves is in their lines.
 ALLOWED = {
-    "errno fcntl os stat select struct": "system calls; most are loaded by Python itself",
-    "sqlite3 sqlite3.dbapi2 datetime time collections collections.abc": "the state, and what sqlite3 imports",
-    "threading functools types reprlib keyword operator itertools warnings": "the lock of the database, and its needs",
-    "json json.decoder json.encoder json.scanner": "records in the state and image configs",
-    "re re._casefix re._compiler re._constants re._parser enum copyreg": "json's decoder imports them",
-    "math importlib importlib._bootstrap importlib._bootstrap_external genericpath posixpath os.path": "their needs",
+    "errno fcntl os stat select struct time": "system calls; most are loaded by Python itself",
+    "functools collections reprlib keyword operator itertools types": "_sqlite3 imports functools, which needs them",
+    "genericpath posixpath os.path": "their needs",
 }
 # Each verb, and the use cases that the engine loads for it.
 USE_CASES = {
@@ -37,9 +34,8 @@ before = set(sys.modules)
 from tiffin.cli import commands, context, main
 commands.load(commands.VERBS[{verb!r}])
 from tiffin import Engine
-import importlib
 for name in {use_cases!r}.split():
-    importlib.import_module("tiffin.containers." + name)
+    __import__("tiffin.containers." + name)
 print(*sorted(set(sys.modules) - before))
 """
 

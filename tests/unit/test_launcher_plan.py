@@ -48,21 +48,25 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("TTY_SIZE", 24, 80)
     plan.add("CLONE", NEWNS | NEWUTS)
     plan.add("JOIN_NS", 0x40000000, "/proc/1/ns/net")
+    plan.add("DONOR", 1, 2)
+    plan.add("TREE_FROM", 0, "/proc/1/ns/mnt", "/dev/shm", 0x01021994)
     plan.add("CGROUP_INTO", "/sys/fs/cgroup/x")
     plan.add("CGROUP_TASKS", "/sys/fs/cgroup/pids/x/tasks")
     plan.add("CGROUP_REMOVE", "/sys/fs/cgroup/x")
     plan.add("OOM_FILE", "/sys/fs/cgroup/x/memory.events")
     plan.add("ON_EXIT", ["/usr/bin/tiffin", "cleanup", "x"])
+    plan.add("HEALTH", "/run/x/health.plan", 24, 10**9, 10**9, 0, 10**9, 3)
+    plan.add("FREEZER", "/sys/fs/cgroup/x/cgroup.freeze", "1")
+    plan.add("RESTART", "/var/x", ["/usr/bin/tiffin", "cleanup", "x"])
     plan.add("DEVICE_BPF", "/sys/fs/cgroup/x", INSTRUCTION)
     plan.add("UNSHARE", NEWCGROUP)
-    plan.add("TREE", "/srv", "", 1)
+    plan.add("TREE", 1, "/srv", "a/b", 1, 0)
     plan.add("PROPAGATION", 0x4000 | 1 << 18)
-    plan.add("TREE_OF", 1, 2, "/data", 0x01021994)
     plan.add("MOUNT", "overlay", "/m", "overlay", 0, "lowerdir=/a:/b")
     plan.add("ROOT", "/m")
     plan.add("MOUNT_IN", "proc", "/proc", "proc", 0, "")
     plan.add("BIND_IN", "/etc/hosts", "/etc/hosts", 1, 1, 0x4000 | 1 << 18)
-    plan.add("TREE_IN", 0, "/srv", 1, 2, 1, 2, 0x4000 | 1 << 20)
+    plan.add("ATTACH", 0, "/dev/shm", 1, 2, 1, 2, 0x4000 | 1 << 20)
     plan.add("COPY_UP_IN", "/var", 0, "size=1m")
     plan.add("MKDIR_IN", "/d", 0o755)
     plan.add("MKNOD_IN", "/dev/null", 0o20666, 259, 0, 0)
@@ -92,12 +96,44 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     return plan
 
 
+def mapped_plan(before: tuple[tuple[object, ...], ...] = (), after: tuple[tuple[object, ...], ...] = ()) -> Plan:
+    """A plan with a user namespace; `before` goes before its CLONE, `after` behind."""
+    plan = Plan()
+    plan.add("RUN_DIR", "/r")
+    plan.add("EXIT_FILE", "/e")
+    plan.add("USERNS", "", "0 100000 65536\n", "0 100000 65536\n", 100000, 100000)
+    plan.add("IDMAP", "/objects", "/objects")
+    plan.add("MOUNT", "overlay", "/m", "overlay", 0, "lowerdir=/a:/b")
+    plan.add("ROOT", "/m")
+    plan.add("TREE", 2, "/etc/hosts", "", 1, 1)
+    plan.add("TREE_INSIDE", 1, "/dev")
+    plan.add("RLIMIT", 7, 10, 20, 2)
+    for name, *fields in before:
+        plan.add(str(name), *fields)
+    plan.add("CLONE", NEWNS | NEWUTS)
+    for name, *fields in after:
+        plan.add(str(name), *fields)
+    plan.add("ATTACH", 1, "/dev", 0, 0, 0, 0, 0)
+    plan.add("PIVOT")
+    plan.add("EXEC", "sh", ["sh"], [])
+    return plan
+
+
 def exec_plan(*extra: tuple[object, ...]) -> Plan:
     plan = Plan()
     plan.add("ENTER", 1, 2, NEWNS)
     for name, *fields in extra:
         plan.add(str(name), *fields)
     plan.add("EXEC", "sh", ["sh"], [])
+    return plan
+
+
+def wait_plan(*extra: tuple[object, ...]) -> Plan:
+    plan = Plan()
+    plan.add("RUN_DIR", "/r")
+    plan.add("RESTART", "/c", ["/usr/bin/tiffin", "cleanup", "x"])
+    for name, *fields in extra:
+        plan.add(str(name), *fields)
     return plan
 
 
@@ -116,11 +152,49 @@ def without(plan: Plan, name: str) -> Plan:
     return plan
 
 
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (mapped_plan(before=(("PIVOT",),)), "plan: operation 9 PIVOT: between USERNS and CLONE"),
+        (mapped_plan(before=(("CREDS", 0, 0, b""),)), "plan: operation 9 CREDS: between USERNS and CLONE"),
+        (mapped_plan(before=(("EXEC", "sh", ["sh"], []),)), "plan: operation 9 EXEC: between USERNS and CLONE"),
+        (mapped_plan(after=(("IDMAP", "/a", "/b"),)), "plan: operation 10 IDMAP: not between USERNS and CLONE"),
+        (
+            mapped_plan(after=(("TREE_INSIDE", 1, "/b"),)),
+            "plan: operation 10 TREE_INSIDE: not between USERNS and CLONE",
+        ),
+        (mapped_plan(after=(("TREE", 1, "/", "", 0, 1),)), "plan: operation 10 TREE: not between USERNS and CLONE"),
+        (mapped_plan(after=(("TREE", 1, "/", "", 0, 0),)), "plan: operation 10 TREE: after CLONE"),
+        (mapped_plan(before=(("COPY_UP_IN", "/a", 0, ""),)), "plan: operation 9 COPY_UP_IN: between USERNS and CLONE"),
+        (minimal(("IDMAP", "/a", "/b")), "plan: operation 2 IDMAP: not between USERNS and CLONE"),
+        (minimal(("CLONE", NEWNS), ("USERNS", "", "0 0 1", "0 0 1", 0, 0)), "plan: operation 3 USERNS: after CLONE"),
+        (minimal(("USERNS", "", "", "0 0 1", 0, 0)), "plan: operation 2 USERNS: bad map"),
+        (minimal(("USERNS", "", "0 0 1", "0 0 1", 2**32 - 1, 0)), "plan: operation 2 USERNS: bad ids"),
+        (
+            minimal(("USERNS", "", "0 0 1", "0 0 1", 0, 0), ("CLONE", NEWNS)),
+            "plan: operation 3 CLONE: a user namespace needs ROOT before it, and a new mount namespace",
+        ),
+        (without(mapped_plan(), "CLONE"), "plan: operation 9 ATTACH: between USERNS and CLONE"),
+        (launch_plan(("ATTACH", 256, "/x", 0, 0, 0, 0, 0)), "plan: operation 49 ATTACH: after PIVOT"),
+        (minimal(("CLONE", NEWNS), ("TREE", 256, "/", "", 0, 0)), "plan: operation 3 TREE: no such tree"),
+        (minimal(("CLONE", NEWNS), ("TREE", 1, "/", "", 2, 0)), "plan: operation 3 TREE: bad flag"),
+        (minimal(("CLONE", NEWNS), ("TREE", 1, "/", "", 0, 1)), "plan: operation 3 TREE: not between USERNS and CLONE"),
+        (minimal(("TREE_FROM", 256, "/", "", 0)), "plan: operation 2 TREE_FROM: no such tree"),
+        (minimal(*[("TREE_FROM", 0, "/", "", 0)] * 33), "plan: operation 34 TREE_FROM: too many"),
+        (minimal(("DONOR", 0, 1)), "plan: operation 2 DONOR: bad pid"),
+    ],
+)
+def test_refuses_what_a_user_namespace_cannot_have(check: Check, plan: Plan, message: str) -> None:
+    assert message in check(plan)[0]
+
+
 def test_accepts_every_operation(check: Check) -> None:
     plan = launch_plan()
-    assert {name for name, _, _ in plan} == set(OPS) - {"ENTER"}
-    assert check(plan, minimal()) == ["ok", "ok"]
+    mapped = mapped_plan()
+    assert {name for plan in (plan, mapped) for name, _, _ in plan} == set(OPS) - {"ENTER", "FAILED"}
+    assert check(plan, minimal(), mapped) == ["ok", "ok", "ok"]
     assert check(exec_plan(("RLIMIT", 7, 1, 1, 0)), role="exec") == ["ok"]
+    assert check(wait_plan(), wait_plan(("FAILED", 125)), role="wait") == ["ok", "ok"]
 
 
 def test_generated_header_carries_the_table(tmp_path: Path) -> None:
@@ -194,6 +268,34 @@ def test_every_truncation_and_every_flipped_byte_is_survived(check: Check) -> No
 
 
 MANY = [("CGROUP_TASKS", "/t")] * 33
+SECOND = 10**9
+RESTART = ("RESTART", "/c", ["x"])
+
+
+@pytest.mark.parametrize(
+    ("plan", "role", "refusal"),
+    [
+        (without(wait_plan(), "RESTART"), "wait", "plan: no RESTART"),
+        (without(wait_plan(), "RUN_DIR"), "wait", "plan: no RUN_DIR"),
+        (wait_plan(("EXEC", "a", ["a"], [])), "wait", "plan: operation 2 EXEC: not in this role"),
+        (wait_plan(("FAILED", 256)), "wait", "plan: operation 2 FAILED: bad code"),
+        (minimal(("FAILED", 1)), "launch", "plan: operation 2 FAILED: not in this role"),
+        (minimal(("RESTART", "/c", [])), "launch", "plan: operation 2 RESTART: bad argument list"),
+        (minimal(("HEALTH", "/p", 0, SECOND, SECOND, 0, SECOND, 3)), "launch", "plan: HEALTH without RESTART"),
+        (minimal(RESTART, ("HEALTH", "/p", 0, 0, SECOND, 0, SECOND, 3)), "launch",
+         "plan: operation 3 HEALTH: bad time"),
+        (minimal(RESTART, ("HEALTH", "/p", 0, SECOND, 9, 0, SECOND, 3)), "launch",
+         "plan: operation 3 HEALTH: bad time"),
+        (minimal(RESTART, ("HEALTH", "/p", 0, SECOND, SECOND, 1 << 63, SECOND, 3)), "launch",
+         "plan: operation 3 HEALTH: bad time"),
+        (minimal(RESTART, ("HEALTH", "/p", 0, SECOND, SECOND, 0, SECOND, 0)), "launch",
+         "plan: operation 3 HEALTH: bad number"),
+        (minimal(RESTART, ("HEALTH", "/p", 5 << 20, SECOND, SECOND, 0, SECOND, 1)), "launch",
+         "plan: operation 3 HEALTH: bad number"),
+    ],
+)  # fmt: skip
+def test_refuses_of_checks_and_restarts(check: Check, plan: Plan, role: str, refusal: str) -> None:
+    assert check(plan, role=role) == [refusal]
 
 
 @pytest.mark.parametrize(
@@ -254,22 +356,18 @@ MANY = [("CGROUP_TASKS", "/t")] * 33
         (minimal(("CREDS", 0, 0, b"123")), "plan: operation 2 CREDS: bad group list"),
         (minimal(("CAPS", 0, 0, 0, 0, 0)), "plan: operation 2 CAPS: before CREDS"),
         (minimal(("ON_EXIT", [])), "plan: operation 2 ON_EXIT: bad argument list"),
-        (minimal(("TREE", "/a", "", 0)), "plan: operation 2 TREE: without a new mount namespace"),
-        (minimal(("TREE_OF", 1, 1, "/a", 0)), "plan: operation 2 TREE_OF: without a new mount namespace"),
-        (minimal(("CLONE", NEWNS), ("TREE", "/a", "", 2)), "plan: operation 3 TREE: bad recursion flag"),
-        (minimal(("CLONE", NEWNS), ("TREE_OF", 0, 1, "/a", 0)), "plan: operation 3 TREE_OF: bad pid"),
-        (minimal(("CLONE", NEWNS), *[("TREE", "/a", "", 0)] * 129), "plan: operation 131 TREE: too many"),
-        (minimal(("TREE_IN", 0, "/a", 0, 0, 0, 0, 0)), "plan: operation 2 TREE_IN: before ROOT"),
+        (minimal(("TREE", 0, "/a", "", 0, 0)), "plan: operation 2 TREE: without a new mount namespace"),
+        (minimal(("ATTACH", 0, "/a", 0, 0, 0, 0, 0)), "plan: operation 2 ATTACH: before ROOT"),
         (
-            minimal(("CLONE", NEWNS), ("ROOT", "/b"), ("TREE_IN", 128, "/a", 0, 0, 0, 0, 0), ("PIVOT",)),
-            "plan: operation 4 TREE_IN: bad tree",
+            minimal(("CLONE", NEWNS), ("ROOT", "/b"), ("ATTACH", 256, "/a", 0, 0, 0, 0, 0), ("PIVOT",)),
+            "plan: operation 4 ATTACH: no such tree",
         ),
         (
-            minimal(("CLONE", NEWNS), ("ROOT", "/b"), ("TREE_IN", 0, "/a", 0, 0, 0, 0, 1), ("PIVOT",)),
-            "plan: operation 4 TREE_IN: unknown propagation",
+            minimal(("CLONE", NEWNS), ("ROOT", "/b"), ("ATTACH", 0, "/a", 0, 0, 0, 0, 1), ("PIVOT",)),
+            "plan: operation 4 ATTACH: unknown propagation",
         ),
         (
-            minimal(("CLONE", NEWNS), ("ROOT", "/b"), ("PIVOT",), ("TREE", "/a", "", 0)),
+            minimal(("CLONE", NEWNS), ("ROOT", "/b"), ("PIVOT",), ("TREE", 0, "/a", "", 0, 0)),
             "plan: operation 5 TREE: after PIVOT",
         ),
         (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tiffin.errors import UsageError
-from tiffin.runtime.mount_options import MS_REC, PROPAGATION, add_early_trees, add_mount, add_trees
+from tiffin.errors import HostError, UsageError
+from tiffin.runtime.mount_options import MS_REC, PROPAGATION, add_borrowed, add_early_trees, add_mount, add_trees
 from tiffin.runtime.ops import Plan
 
 RPRIVATE = PROPAGATION["rprivate"]
@@ -19,13 +19,16 @@ LISTED = """
 """.split()
 
 
-def plan_of(*options: str, kind: str = "bind", shared: bool = False, **extra: object) -> list[tuple[str, object]]:
+def plan_of(
+    *options: str, kind: str = "bind", shared: bool = False, mapped: bool = False, **extra: object
+) -> list[tuple[str, object]]:
     mount = {"destination": "/t", "type": kind, "source": "/s", "options": list(options), **extra}
     spec = {"mounts": [mount], "linux": {"rootfsPropagation": "rshared" if shared else "rslave"}}
     plan = Plan()
-    trees = add_early_trees(plan, spec)
+    trees = add_borrowed(plan, spec)
+    add_early_trees(plan, spec, trees)
     plan.add("PROPAGATION", 0)
-    trees = add_trees(plan, spec, trees)
+    add_trees(plan, spec, trees, mapped=mapped)
     add_mount(plan, mount, trees.get(0))
     return [(name, fields) for name, fields, _ in plan if name != "PROPAGATION"]
 
@@ -70,18 +73,30 @@ def test_simple_binds(options: tuple[str, ...], fields: tuple[int, ...]) -> None
 )
 def test_binds_that_need_a_tree(options: tuple[str, ...], fields: tuple[int, ...]) -> None:
     tree, attached = plan_of(*options)
-    assert tree == ("TREE", ("/s", "", int("rbind" in options)))
-    assert attached == ("TREE_IN", (0, "/t", *fields, RPRIVATE))
+    assert tree == ("TREE", (0, "/s", "", int("rbind" in options), 0))
+    assert attached == ("ATTACH", (0, "/t", *fields, RPRIVATE))
 
 
 def test_subpaths_and_shared_trees() -> None:
-    assert plan_of("rbind", subpath="a/b")[0] == ("TREE", ("/s", "a/b", 1))
+    assert plan_of("rbind", subpath="a/b")[0] == ("TREE", (0, "/s", "a/b", 1, 0))
     shared = PROPAGATION["rshared"]
     assert plan_of("rbind", "rshared", shared=True) == [
-        ("TREE", ("/s", "", 1)), ("TREE_IN", (0, "/t", 0, 0, 0, 0, shared)),
+        ("TREE", (0, "/s", "", 1, 0)), ("ATTACH", (0, "/t", 0, 0, 0, 0, shared)),
     ]  # fmt: skip
     assert plan_of("rbind", "rshared") == [("BIND_IN", ("/s", "/t", 1, 0, shared))]
-    assert plan_of("rbind", joined=(5, 6, "/d", 7))[0] == ("TREE_OF", (5, 6, "/d", 7))
+    assert plan_of("rbind", joined=("/d", 7)) == [
+        ("TREE_FROM", (0, "/s", "/d", 7)), ("ATTACH", (0, "/t", 0, 0, 0, 0, RPRIVATE)),
+    ]  # fmt: skip
+
+
+def test_in_a_user_namespace_every_bind_is_a_tree() -> None:
+    assert plan_of("bind", "ro", mapped=True) == [
+        ("TREE", (0, "/s", "", 0, 0)), ("ATTACH", (0, "/t", 1, 0, 0, 0, RPRIVATE)),
+    ]  # fmt: skip
+    assert plan_of("rbind", "ro", "rro", "idmap", mapped=True, subpath="a") == [
+        ("TREE", (0, "/s", "a", 1, 1)), ("ATTACH", (0, "/t", 1, 0, 1, 0, RPRIVATE)),
+    ]  # fmt: skip
+    assert plan_of("ro", kind="tmpfs", mapped=True) == [("MOUNT_IN", ("/s", "/t", "tmpfs", 1, ""))]
 
 
 def test_shared_trees_are_taken_first_and_numbered_apart() -> None:
@@ -93,9 +108,22 @@ def test_shared_trees_are_taken_first_and_numbered_apart() -> None:
         "linux": {"rootfsPropagation": "shared"},
     }
     plan = Plan()
-    early = add_early_trees(plan, spec)
-    assert early == {2: 0}
-    assert add_trees(plan, spec, early) == {2: 0, 0: 1}
+    trees: dict[int, int] = {}
+    add_early_trees(plan, spec, trees)
+    assert trees == {2: 0}
+    add_trees(plan, spec, trees)
+    assert trees == {2: 0, 0: 1}
+
+
+def test_there_are_so_many_trees() -> None:
+    mount = {"destination": "/a", "type": "bind", "source": "/s", "options": ["rbind", "ro"]}
+    with pytest.raises(HostError, match=r"^more than 256 mounts that have to be prepared$"):
+        add_trees(Plan(), {"mounts": [mount] * 257, "linux": {}}, {})
+
+
+def test_ids_are_mapped_for_binds_only() -> None:
+    with pytest.raises(UsageError, match=r"^the mount option 'idmap' for /t is for bind mounts$"):
+        plan_of("idmap", kind="tmpfs", mapped=True)
 
 
 def test_new_mounts() -> None:

@@ -37,13 +37,13 @@ def container(**options: Any) -> Container:
     )
 
 
-def build(*, uid: int = 0, **options: Any) -> dict[str, Any]:
+def build(*, uid: int = 0, host: spec.HostFacts | None = None, **options: Any) -> dict[str, Any]:
     made = container(**options)
     return spec.build_spec(
         made,
         identity=Identity(uid=uid, gid=0, home="/root"),
         security=parse_security_opts(made.config.security_opts),
-        host=spec.HostFacts(bounding=ALL),
+        host=host or spec.HostFacts(bounding=ALL),
         files=FILES,
         rootfs="/c/rootfs",
     )
@@ -97,14 +97,28 @@ def test_namespaces() -> None:
     assert by_target(shared)["/dev/shm"]["type"] == "bind"
 
 
+def test_namespaces_of_others() -> None:
+    joined = spec.Joined(
+        paths=(("pid", "/proc/7/ns/pid"), ("ipc", "/proc/7/ns/ipc")), donors=((7, 1),), shm="/proc/7/ns/mnt"
+    )
+    built = build(pid="container:x", ipc="container:x", host=spec.HostFacts(bounding=ALL, joined=joined))
+    assert built["linux"]["namespaces"] == [
+        {"type": "mount"},
+        {"type": "pid", "path": "/proc/7/ns/pid"},
+        {"type": "ipc", "path": "/proc/7/ns/ipc"},
+        {"type": "uts"},
+        {"type": "cgroup"},
+        {"type": "network"},
+    ]
+    assert by_target(built)["/dev/shm"]["source"] == "/proc/7/ns/mnt"
+    assert "/dev/shm" not in by_target(build(ipc="none"))
+    assert by_target(build(ipc="shareable"))["/dev/shm"]["type"] == "tmpfs"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"network": "bridge"}, "network 'bridge' is not supported yet: Tiffin has the networks none and host so far"),
-        (
-            {"pid": "container:x"},
-            "--pid container:x is not supported yet: namespaces are either private or the host's",
-        ),
     ],
 )
 def test_what_is_not_built_is_refused(options: dict[str, str], message: str) -> None:

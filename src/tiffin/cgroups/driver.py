@@ -88,6 +88,9 @@ if TYPE_CHECKING:
         def frozen(self, container_id: str) -> bool:
             """Whether the container was told to freeze; False without cgroups."""
 
+        def freezer(self, container_id: str) -> tuple[str, str] | None:
+            """The file that tells whether the container is frozen, and what it begins with then; None without one."""
+
         def kill_all(self, container_id: str) -> None:
             """Kill every process, frozen ones too, returning when none is left. HostError after five seconds."""
 

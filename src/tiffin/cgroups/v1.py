@@ -308,6 +308,10 @@ class V1Driver:
         self._require(container_id)
         return f"{base}/{container_id}/freezer.state"
 
+    def freezer(self, container_id: str) -> tuple[str, str] | None:
+        base = self._base_of.get("freezer")
+        return (f"{base}/{container_id}/freezer.state", "FR") if base is not None else None
+
     def kill_all(self, container_id: str) -> None:
         directory = self._procs_dir(container_id)
         if not os.path.isdir(directory):

@@ -272,6 +272,9 @@ class V2Driver:
     def frozen(self, container_id: str) -> bool:
         return files.read(f"{self._base}/{container_id}/cgroup.freeze") == "1"
 
+    def freezer(self, container_id: str) -> tuple[str, str] | None:
+        return f"{self._base}/{container_id}/cgroup.freeze", "1"
+
     def kill_all(self, container_id: str) -> None:
         directory = f"{self._base}/{container_id}"
         if not os.path.isdir(directory):

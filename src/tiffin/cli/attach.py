@@ -31,21 +31,27 @@ def _attach(context: Context, parsed: Parsed) -> int:
 
 def _start(context: Context, parsed: Parsed) -> int:
     interactive = parsed.flag("interactive")
+    if parsed.flag("boot"):
+        return _boot(context, parsed)
     if not interactive and not parsed.flag("attach"):
         from tiffin.cli.report import for_each
 
         def start(reference: str) -> str:
             context.engine.start(reference)
+            _tell_systemd(context, reference)
             return reference
 
-        return for_each(context, parsed.arguments, start)
+        from tiffin.cli.lifecycle import all_or_named
+
+        return for_each(context, all_or_named(context, parsed, running=False), start)
 
     from tiffin.cli import foreground
+    from tiffin.cli.lifecycle import all_or_named
 
-    if len(parsed.arguments) > 1:
+    if parsed.flag("all") or len(parsed.arguments) > 1:
         raise UsageError("you cannot start and attach multiple containers at once")
     keys = foreground.detach_keys(parsed)
-    container = context.engine.container(parsed.arguments[0]).container
+    container = context.engine.container(all_or_named(context, parsed, running=False)[0]).container
     with_stdin = interactive and container.config.interactive
     foreground.check_terminal(container.config.tty, with_stdin)
     size = foreground.terminal_size() if container.config.tty else None
@@ -53,6 +59,36 @@ def _start(context: Context, parsed: Parsed) -> int:
     assert attachment is not None
     with attachment:
         return _attend(context, parsed, container, attachment, keys, with_stdin=with_stdin)
+
+
+def _boot(context: Context, parsed: Parsed) -> int:
+    from tiffin.cli.report import show_error
+
+    if parsed.arguments or parsed.flag("all"):
+        raise UsageError("--boot takes no containers", hint=parsed.verb.see_help)
+    code = 0
+    for result in context.engine.start_boot():
+        if result.error is None:
+            print(result.name)
+        else:
+            show_error(context, result.error)
+            code = code or result.error.exit_code
+    return code
+
+
+def _tell_systemd(context: Context, reference: str) -> None:
+    """In a unit of Type=notify: the monitor is the main process (sd_notify(3))."""
+    import os
+
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    import socket
+
+    pid = context.engine.container(reference).state.monitor_pid
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+        connection.connect("\0" + address[1:] if address.startswith("@") else address)
+        connection.send(f"MAINPID={pid}\nREADY=1\n".encode() if pid else b"READY=1\n")
 
 
 def _attend(
@@ -96,14 +132,19 @@ START = Verb(
     summary="Start one or more stopped containers",
     run=_start,
     arguments="CONTAINER [CONTAINER...]",
-    minimum=1,
     maximum=None,
     options=(
+        Option(name="all", kind="bool", help="All that do not run"),
+        Option(name="boot", kind="bool", help="What restarts always or unless stopped, after the host has come up"),
         Option(name="attach", short="a", kind="bool", help="Attach to its output, and pass signals on"),
         DETACH_KEYS,
         Option(name="interactive", short="i", kind="bool", help="Attach standard input as well"),
         SIG_PROXY,
     ),
     absent=absent("Tiffin does not checkpoint containers so far", "checkpoint", "checkpoint-dir"),
-    examples=(("tiffin start web", "in the background"), ("tiffin start -ai shell", "and be in it")),
+    examples=(
+        ("tiffin start web", "in the background"),
+        ("tiffin start -ai shell", "and be in it"),
+        ("tiffin start --boot", "what a unit does at boot; `tiffin generate systemd --boot` prints it"),
+    ),
 )

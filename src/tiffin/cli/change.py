@@ -56,14 +56,16 @@ def _rename(context: Context, parsed: Parsed) -> int:
 
 def _update(context: Context, parsed: Parsed) -> int:
     from tiffin.cli.container_options import resources
+    from tiffin.cli.policies import restart_policy
     from tiffin.errors import UsageError
 
-    if not any(parsed.given(name) for name in _LIMITS):
+    if not any(parsed.given(name) for name in (*_LIMITS, "restart")):
         raise UsageError("you must provide one or more flags when using this command", hint=parsed.verb.see_help)
     changes = resources(parsed)
+    restart = restart_policy(parsed) if parsed.given("restart") else None
 
     def update(reference: str) -> str:
-        context.engine.update(reference, changes)
+        context.engine.update(reference, changes, restart=restart)
         return reference
 
     return for_each(context, parsed.arguments, update)
@@ -118,22 +120,22 @@ RENAME = Verb(
 
 UPDATE = Verb(
     name="update",
-    summary="Change the limits of one or more containers",
+    summary="Change the limits and the restart policy of one or more containers",
     run=_update,
     arguments=_ARGUMENTS,
     minimum=1,
     maximum=None,
     description="A running container has the new limits at once. They are kept for every later start.",
-    options=tuple(option for option in CREATE_OPTIONS if option.name in _LIMITS),
+    options=tuple(option for option in CREATE_OPTIONS if option.name in (*_LIMITS, "restart")),
     absent={
         **absent("Tiffin limits no block devices so far", "blkio-weight"),
         **absent("use --cpus, which sets both period and quota", "cpu-period", "cpu-quota"),
         **absent("Tiffin sets no real-time CPU budgets so far", "cpu-rt-period", "cpu-rt-runtime"),
         **absent("Linux has dropped this limit; --memory counts kernel memory too", "kernel-memory"),
-        **absent("Tiffin restarts no containers so far", "restart"),
     },
     examples=(
         ("tiffin update --cpus 1.5 -m 512m --memory-swap 1g web", "more, or less, while it runs"),
         ("tiffin update --pids-limit -1 web", "as many processes as it likes"),
+        ("tiffin update --restart unless-stopped web", "from its next end on"),
     ),
 )

@@ -77,6 +77,8 @@ GROUPS = {
             "prune": "prune IMAGE_PRUNE",
         },
     ),
+    "generate": ("Make files for other programs", {"systemd": "generate SYSTEMD"}),
+    "healthcheck": ("Check the health of containers", {"run": "healthcheck RUN"}),
     "volume": (
         "Manage volumes",
         {

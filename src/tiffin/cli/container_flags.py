@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tiffin.cli.options import Option, absent
+from tiffin.cli.policies import HEALTH, RESTART
 
 DETACH_KEYS = Option(
     name="detach-keys", word="keys", help="Key sequence that detaches from the container", default="ctrl-p,ctrl-q"
@@ -25,7 +26,7 @@ CREATE_OPTIONS = (
     Option(name="attach", short="a", kind="list", word="stream", help="Attach to stdin, stdout or stderr"),
     Option(name="cap-add", kind="list", word="capability", help="Add a Linux capability, or ALL"),
     Option(name="cap-drop", kind="list", word="capability", help="Drop a Linux capability, or ALL"),
-    Option(name="cgroupns", word="host|private", help="Cgroup namespace", default="private"),
+    Option(name="cgroupns", word="mode", help="Cgroup namespace, as --pid", default="private"),
     Option(name="cidfile", word="file", help="Write the container's ID to a new file"),
     Option(name="cpu-shares", short="c", kind="int", help="CPU weight against other containers (1024 is one share)"),
     Option(name="cpus", word="number", help="How many CPUs' worth of time, such as 1.5"),
@@ -36,9 +37,10 @@ CREATE_OPTIONS = (
     Option(name="domainname", word="name", help="NIS domain name inside"),
     Option(name="entrypoint", word="command", help='Replace the image\'s entrypoint; "" removes it'),
     Option(name="group-add", kind="list", word="group", help="Additional group, by name or number"),
+    *HEALTH,
     Option(name="hostname", short="h", word="name", help="Host name inside"),
     Option(name="init", kind="bool", help="Run an init inside that forwards signals and reaps processes"),
-    Option(name="ipc", word="host|private", help="IPC namespace", default="private"),
+    Option(name="ipc", word="mode", help="IPC namespace: shareable, none, or as --pid", default="private"),
     Option(name="isolation", word="default", help="The only one there is on Linux"),
     Option(name="label", short="l", kind="list", word="KEY[=VALUE]", help="Set a label"),
     Option(name="label-file", kind="list", word="file", help="Read labels from a file, one KEY=VALUE a line"),
@@ -49,15 +51,16 @@ CREATE_OPTIONS = (
     Option(name="memory-swap", word="bytes", help="Limit of memory plus swap; -1 for unlimited swap"),
     Option(name="mount", kind="list", word="type=…,…", help="type=volume|bind|tmpfs|image,source=…,target=…"),
     Option(name="name", word="name", help="Name of the container"),
-    Option(name="network", alias="net", kind="list", word="none|host", help="Network", default="none"),
+    Option(name="network", alias="net", kind="list", word="mode", help="none, host, container:NAME or ns:PATH"),
     Option(name="oom-score-adj", kind="int", help="Have the kernel spare it, or not: -1000 to 1000"),
-    Option(name="pid", word="host|private", help="PID namespace", default="private"),
+    Option(name="pid", word="mode", help="PID namespace: host, private, container:NAME, ns:PATH", default="private"),
     Option(name="pids-limit", kind="int", help="How many processes and threads; -1 for unlimited"),
     Option(name="platform", word="os/arch", help="The platform that the image must have"),
     Option(name="privileged", kind="bool", help="All capabilities and devices, no confinement"),
     Option(name="pull", word="missing|never", help="Nothing is pulled: no registries so far", default="missing"),
     Option(name="quiet", short="q", kind="bool", help="Accepted for scripts: there is no progress to hide"),
     Option(name="read-only", kind="bool", help="Mount the root file system read-only"),
+    RESTART,
     Option(name="rm", kind="bool", help="Remove the container when it exits"),
     Option(name="security-opt", kind="list", word="option", help="seccomp=FILE|unconfined, no-new-privileges, …"),
     Option(name="shm-size", word="bytes", help="Size of /dev/shm", default="64m"),
@@ -65,8 +68,13 @@ CREATE_OPTIONS = (
     Option(name="stop-timeout", kind="int", word="seconds", help="Seconds to wait before killing it", default="10"),
     Option(name="sysctl", kind="list", word="key=value", help="Kernel setting of the container's namespaces"),
     Option(name="tmpfs", kind="list", word="dir[:options]", help="Mount an empty tmpfs"),
+    Option(name="gidmap", kind="list", word="inside:host[:size]", help="Map group ids into a user namespace"),
+    Option(name="subgidname", word="name", help="Map the group ids that /etc/subgid gives this name"),
+    Option(name="subuidname", word="name", help="Map the user ids that /etc/subuid gives this name"),
+    Option(name="uidmap", kind="list", word="inside:host[:size]", help="Map user ids into a user namespace"),
+    Option(name="userns", word="mode", help="User namespace: host, private, auto[:size=N], container:NAME, ns:PATH"),
     Option(name="ulimit", kind="list", word="name=soft[:hard]", help="Resource limit, such as nofile=1024:4096"),
-    Option(name="uts", word="host", help="UTS namespace: the host's instead of a private one"),
+    Option(name="uts", word="mode", help="UTS namespace, as --pid", default="private"),
     Option(
         name="volume",
         short="v",
@@ -95,12 +103,6 @@ ABSENT = {
         "Tiffin does not write /etc/hosts and /etc/resolv.conf from options so far; bind your own with -v",
         "add-host", "dns", "dns-option", "dns-opt", "dns-search",
     ),
-    **absent(
-        "Tiffin runs no health checks so far",
-        "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period",
-        "health-timeout", "no-healthcheck",
-    ),
-    **absent("Tiffin restarts no containers so far", "restart"),
     **absent("Tiffin limits no block devices so far", "blkio-weight", "blkio-weight-device", "device-read-bps",
              "device-read-iops", "device-write-bps", "device-write-iops"),
     **absent("use --cpus, which sets both period and quota", "cpu-period", "cpu-quota"),
@@ -110,7 +112,6 @@ ABSENT = {
     **absent("Linux has dropped this limit; --memory counts kernel memory too", "kernel-memory"),
     **absent("Tiffin has no drivers for GPUs; show their nodes with --device and bind their libraries with -v", "gpus"),
     **absent("the parent of its containers' cgroups is one for the whole engine so far", "cgroup-parent"),
-    **absent("Tiffin has no user namespaces so far", "userns"),
     **absent("Tiffin has its own launcher only so far", "runtime"),
     **absent("a container's writable layer has no size of its own: Tiffin sets no project quotas", "storage-opt"),
     **absent("Tiffin has no API server so far", "use-api-socket"),

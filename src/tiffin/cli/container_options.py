@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.cli import env_files, mount_options
+from tiffin.cli import env_files, mount_options, policies
 from tiffin.cli.units import parse_bytes
 from tiffin.errors import NotSupportedError, UsageError
 from tiffin.model.container import ContainerConfig, Device, LogConfig, Mount, Ulimit
@@ -48,10 +48,13 @@ def config_from(parsed: Parsed) -> ContainerConfig:
         interactive=parsed.flag("interactive"),
         auto_remove=parsed.flag("rm"),
         network=_network(parsed),
-        pid=_namespace(parsed, "pid", ("host", "private"), "Tiffin shares no container's so far"),
-        ipc=_namespace(parsed, "ipc", ("host", "private"), "Tiffin shares no container's so far"),
-        uts=_namespace(parsed, "uts", ("host", "private"), ""),
-        cgroupns=_namespace(parsed, "cgroupns", ("host", "private"), ""),
+        pid=_namespace(parsed, "pid"),
+        ipc=_namespace(parsed, "ipc", "shareable", "none"),
+        uts=_namespace(parsed, "uts"),
+        cgroupns=_namespace(parsed, "cgroupns"),
+        userns=parsed.text("userns") or "",
+        uid_maps=_id_maps(parsed, "uidmap", "subuidname", "/etc/subuid"),
+        gid_maps=_id_maps(parsed, "gidmap", "subgidname", "/etc/subgid"),
         mounts=_mounts(parsed),
         volumes_from=tuple(parsed.items("volumes-from")),
         read_only=parsed.flag("read-only"),
@@ -73,6 +76,8 @@ def config_from(parsed: Parsed) -> ContainerConfig:
         stop_timeout_s=_stop_timeout(parsed),
         resources=resources(parsed),
         log=_log(parsed),
+        restart=policies.restart_policy(parsed),
+        health=policies.health_check(parsed),
     )
 
 
@@ -136,7 +141,7 @@ def _network(parsed: Parsed) -> str:
     if len(networks) > 1:
         raise NotSupportedError("several --network options are not supported yet: Tiffin has only none and host so far")
     network = networks[0] if networks else "none"
-    if network not in ("none", "host"):
+    if network not in ("none", "host") and not (_is_another(network) or network.startswith("ns:/")):
         raise NotSupportedError(
             f"--network {network} is not supported yet: Tiffin has no bridge networks so far",
             hint="use --network host or --network none",
@@ -144,13 +149,27 @@ def _network(parsed: Parsed) -> str:
     return network
 
 
-def _namespace(parsed: Parsed, name: str, modes: tuple[str, ...], others: str) -> str:
+def _namespace(parsed: Parsed, name: str, *further: str) -> str:
     mode = parsed.text(name) or "private"
-    if mode in modes:
+    if mode in ("host", "private", *further) or _is_another(mode) or mode.startswith("ns:/"):
         return mode
-    if others and (mode.startswith("container:") or mode in ("shareable", "none")):
-        raise NotSupportedError(f"--{name} {mode} is not supported yet: {others}", hint=f"use {' or '.join(modes)}")
-    raise parsed.invalid(name, mode, f"it is {' or '.join(modes)}")
+    known = ("host", "private", *further, "container:NAME")
+    raise parsed.invalid(name, mode, f"it is {', '.join(known)} or ns:PATH")
+
+
+def _id_maps(parsed: Parsed, option: str, holder: str, path: str) -> tuple[tuple[int, int, int], ...]:
+    texts, name = parsed.items(option), parsed.text(holder)
+    if not texts and not name:
+        return ()
+    from tiffin.containers import userns
+
+    if texts and name:
+        raise UsageError(f"conflicting options: --{option} and --{holder}")
+    return userns.subordinate_map(path, name) if name else tuple(map(userns.parse_map, texts))
+
+
+def _is_another(mode: str) -> bool:
+    return mode.startswith("container:") and mode != "container:"
 
 
 def _mounts(parsed: Parsed) -> tuple[Mount, ...]:

@@ -15,11 +15,18 @@ class Context:
     """One invocation of the command line."""
 
     def __init__(
-        self, *, root: str | None = None, run_root: str | None = None, storage: str | None = None, debug: bool = False
+        self,
+        *,
+        root: str | None = None,
+        run_root: str | None = None,
+        storage: str | None = None,
+        debug: bool = False,
+        userns: str | None = None,
     ) -> None:
         self.root = root
         self.run_root = run_root
         self.storage = storage
+        self.userns = userns
         self.debug: Callable[[str], None] | None = None
         if debug:
             self.debug = _debug_printer()
@@ -30,7 +37,10 @@ class Context:
         if self._engine is None:
             from tiffin.engine import Engine
 
-            self._engine = Engine(self.root, run_root=self.run_root, storage=self.storage, debug=self.debug, warn=_warn)
+            self._engine = Engine(
+                self.root, run_root=self.run_root, storage=self.storage, debug=self.debug, warn=_warn,
+                userns=self.userns,
+            )  # fmt: skip
         return self._engine
 
     def close(self) -> None:

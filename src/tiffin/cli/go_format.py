@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_VERB = re.compile(r"%([-+# 0]*)(\*|\d+)?(?:\.(\*|\d*))?(.)?", re.DOTALL)
+_VERB = r"(?s)%([-+# 0]*)(\*|\d+)?(?:\.(\*|\d*))?(.)?"
 
 
 class Fields(dict[str, "Any"]):
@@ -90,10 +87,12 @@ def sprint(values: list[Any]) -> str:
 
 def sprintf(template: str, values: list[Any]) -> str:
     """Go's Sprintf, with its marks for what does not fit ("%!d(string=a)")."""
+    import re
+
     out = []
     position = 0
     left = list(values)
-    for match in _VERB.finditer(template):
+    for match in re.finditer(_VERB, template):
         out.append(template[position : match.start()])
         position = match.end()
         flags, width, precision, verb = match.groups()
@@ -216,6 +215,8 @@ def _string(verb: str, precision: int | None, value: str) -> str | None:
 
 def quoted(text: str) -> str:
     """A string literal."""
+    import json
+
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\x7f")
 
 

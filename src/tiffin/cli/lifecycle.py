@@ -17,11 +17,32 @@ def _stop(context: Context, parsed: Parsed) -> int:
     timeout_s = parsed.number("timeout")
     signal = parsed.text("signal")
 
+    shutdown = parsed.flag("boot")
+
     def stop(reference: str) -> str:
-        context.engine.stop(reference, timeout_s=timeout_s, signal=signal)
+        context.engine.stop(reference, timeout_s=timeout_s, signal=signal, shutdown=shutdown)
         return reference
 
-    return for_each(context, parsed.arguments, stop)
+    return for_each(context, all_or_named(context, parsed, running=True), stop)
+
+
+def all_or_named(context: Context, parsed: Parsed, *, running: bool) -> list[str]:
+    """The containers of --all: those that run, or those that do not; or else the named ones. UsageError for both."""
+    if not parsed.flag("all"):
+        if not parsed.arguments:
+            from tiffin.errors import UsageError
+
+            raise UsageError(
+                f"'tiffin {parsed.verb.name}' requires at least 1 argument",
+                hint=f"Usage: tiffin {parsed.verb.name} [OPTIONS] {parsed.verb.arguments}. {parsed.verb.see_help}",
+            )
+        return parsed.arguments
+    if parsed.arguments:
+        from tiffin.errors import UsageError
+
+        raise UsageError("--all takes no containers", hint=parsed.verb.see_help)
+    found = context.engine.containers(all=True)
+    return [info.container.name for info in found if (info.state.status in ("running", "restarting")) == running]
 
 
 def _kill(context: Context, parsed: Parsed) -> int:
@@ -58,9 +79,10 @@ STOP = Verb(
     summary="Stop one or more running containers",
     run=_stop,
     arguments=_ARGUMENTS,
-    minimum=1,
     maximum=None,
     options=(
+        Option(name="all", short="a", kind="bool", help="All that run"),
+        Option(name="boot", kind="bool", help="As the host's shutdown does: `start --boot` starts it again"),
         Option(name="signal", short="s", word="signal", help="Signal to send first", default="the container's"),
         Option(
             name="timeout", alias="time", short="t", kind="int", word="seconds",

@@ -33,6 +33,7 @@ GLOBAL = Verb(
         Option(name="root", word="dir", help="Where images and containers are", default="/var/lib/tiffin"),
         Option(name="run-root", word="dir", help="Where the state of running containers is", default="/run/tiffin"),
         Option(name="storage-driver", word="name", help="How root file systems are made; `tiffin info` shows which"),
+        Option(name="userns", word="mode", help="User namespace of new containers: host, or auto[:size=N]"),
         Option(name="debug", short="D", kind="bool", help="Show on standard error what is done and how long it takes"),
         Option(name="version", short="v", kind="bool", help="Print the version"),
     ),
@@ -126,6 +127,7 @@ class _Call:
             run_root=options.text("run-root"),
             storage=options.text("storage-driver"),
             debug=options.flag("debug"),
+            userns=options.text("userns"),
         )
         code = self.verb.run(self.context, parse(self.verb, rest))
         if self.context.debug is not None:

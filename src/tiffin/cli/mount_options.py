@@ -48,13 +48,14 @@ def volume(text: str) -> Mount:
 
         check_name(source)
         return Mount(
-            type="volume", source=source, target=target, readonly=readonly, nocopy="copy" in words, relabel=relabel
-        )
+            type="volume", source=source, target=target, readonly=readonly, nocopy="copy" in words, relabel=relabel,
+            idmap="idmap" in words,
+        )  # fmt: skip
     if "copy" in words:
         raise UsageError(_bad_volume(text, kind, "field VolumeOptions must not be specified"))
     return Mount(
         type="bind", source=_absolute(source), target=target, readonly=readonly, relabel=relabel,
-        propagation=words.get("propagation", "rprivate"), create_source=True,
+        propagation=words.get("propagation", "rprivate"), create_source=True, idmap="idmap" in words,
     )  # fmt: skip
 
 
@@ -68,6 +69,7 @@ _MODES = {
     **dict.fromkeys(_PROPAGATIONS, "propagation"),
     **dict.fromkeys(("consistent", "cached", "delegated", "default"), "consistency"),  # they tune Docker on macOS
     "nocopy": "copy",
+    "idmap": "idmap",
 }
 
 
@@ -86,7 +88,6 @@ def _mode(text: str) -> dict[str, str]:
 
 _PODMANS = {
     "U": "Tiffin changes no owners on the host; do it once, with `chown -R`",
-    "idmap": "Tiffin maps the ids of what is mounted when the container has a user namespace",
     "O": "Tiffin lays no overlay over a volume; use a copy",
     **dict.fromkeys(
         ("exec", "noexec", "suid", "nosuid", "dev", "nodev"),
@@ -104,6 +105,8 @@ def mount(text: str) -> Mount:
         key, equals, value = field.partition("=")
         key = key.lower()
         name = _NAMES.get(key, key)
+        if name == "idmap" and equals:
+            raise NotSupportedError(f"--mount {field} is not supported: {_OWN_MAPS}")
         if not equals and name not in _BARE:
             raise ValueError(f"invalid field '{field}' must be a key=value pair")
         if name not in _KEYS:
@@ -147,7 +150,10 @@ def mount(text: str) -> Mount:
         volume_options=tuple(sorted(pairs["volume-opt"].items())),
         subpath=found.get("volume-subpath", "") or found.get("image-subpath", ""),
         relabel=found.get("relabel", ""),
+        idmap="idmap" in found,
     )
+    if made.idmap and kind not in ("bind", "volume"):
+        raise ValueError(f"cannot mix 'idmap' with mount type '{kind}'")
     from tiffin.volumes.checks import check_mount
 
     check_mount(made)
@@ -244,7 +250,8 @@ def _check_target(target: str, spec: str = "", kind: str = "") -> None:
 
 
 _NAMES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
-_BARE = ("readonly", "bind-nonrecursive", "volume-nocopy")
+_BARE = ("readonly", "bind-nonrecursive", "volume-nocopy", "idmap")
+_OWN_MAPS = "a mount's ids are mapped as the container's user namespace maps them; say idmap without maps"
 _KEYS: dict[str, Callable[[str, str], str]] = {
     "type": _lower,
     "source": _source,
@@ -264,9 +271,9 @@ _KEYS: dict[str, Callable[[str, str], str]] = {
     "tmpfs-mode": _octal,
     "tmpfs-options": _text,
     "relabel": _relabel,
+    "idmap": _text,
 }
 _PODMANS_KEYS = {
     "u": "Tiffin changes no owners on the host; do it once, with `chown -R`",
     "chown": "Tiffin changes no owners on the host; do it once, with `chown -R`",
-    "idmap": "Tiffin maps the ids of what is mounted when the container has a user namespace",
 }

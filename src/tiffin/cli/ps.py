@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 from tiffin.cli import listing
@@ -39,10 +38,10 @@ _HEADINGS = {
 _COLUMNS = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"]
 _SHORT_ID = 12
 _COMMAND_WIDTH = 20
-_FILTERS = ("ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume")
-_STATUSES = ("created", "exited", "paused", "running", "removing")
+_FILTERS = ("ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status", "volume")
+_STATUSES = ("created", "exited", "paused", "restarting", "running", "removing")
+_HEALTHS = ("starting", "healthy", "unhealthy", "none")
 _ABSENT_FILTERS = {
-    "health": "Tiffin runs no health checks so far",
     "publish": "Tiffin publishes no ports so far",
     "expose": "Tiffin publishes no ports so far",
     "isolation": "it is for Windows containers only",
@@ -114,7 +113,13 @@ def state_text(state: ContainerState) -> str:
 def status_text(state: ContainerState, now_ns: int) -> str:
     """ "Up 2 hours", "Exited (0) 5 seconds ago", "Created", as Docker says it."""
     if state.status == "running":
-        return f"Up {duration((now_ns - state.started_ns) / 1e9)}" + (" (Paused)" if state.paused else "")
+        up = f"Up {duration((now_ns - state.started_ns) / 1e9)}"
+        if state.paused:
+            return f"{up} (Paused)"
+        shown = f" (health: {state.health})" if state.health == "starting" else f" ({state.health})"
+        return up + (shown if state.health else "")
+    if state.status == "restarting":
+        return f"Restarting ({state.exit_code}) {ago(state.finished_ns, now_ns)}"
     if state.status == "exited":
         # When a killed monitor's container ended, nobody knows.
         return f"Exited ({state.exit_code})" + (f" {ago(state.finished_ns, now_ns)}" if state.finished_ns else "")
@@ -136,6 +141,10 @@ def _conditions(
             for value in values:
                 if value not in _STATUSES:
                     raise parsed.invalid("filter", f"status={value}", f"the statuses are {', '.join(_STATUSES)}")
+        if name == "health":
+            for value in values:
+                if value not in _HEALTHS:
+                    raise parsed.invalid("filter", f"health={value}", f"it is {', '.join(_HEALTHS)}")
         if name == "ancestor":
             values = [context.engine.image(value).id for value in values]
         conditions.append(lambda info, name=name, values=values: _fits(info, name, values))  # type: ignore[misc]
@@ -167,6 +176,8 @@ def _fits(info: ContainerInfo, name: str, values: list[str]) -> bool:
         return state_text(state) in values
     if name == "exited":
         return state.status == "exited" and str(state.exit_code) in values
+    if name == "health":
+        return (state.health or "none") in values
     if name == "network":
         return container.config.network in values
     if name == "volume":
@@ -176,6 +187,8 @@ def _fits(info: ContainerInfo, name: str, values: list[str]) -> bool:
 
 def _search(pattern: str, name: str) -> bool:
     """Docker takes names as regular expressions, and with a slash in front if one likes."""
+    import re
+
     try:
         return re.search(pattern, name) is not None or re.search(pattern, f"/{name}") is not None
     except re.error:

@@ -150,6 +150,10 @@ RUN = Verb(
         ("tiffin run -it --rm debian:bookworm bash", "a shell"),
         ('tiffin run --rm -v "$PWD":/src:ro -w /src debian:bookworm ls', "work on a directory of the host"),
         ("tiffin run -d --name web -m 256m --cpus 0.5 debian:bookworm sleep infinity", "in the background, limited"),
+        ("tiffin run -d --restart on-failure:5 debian:bookworm sleep infinity", "started again when it fails"),
+        ("tiffin run -d --health-cmd 'test -e /run/up' debian:bookworm sleep infinity", "`tiffin ps` shows its health"),
+        ("tiffin run --rm --userns auto debian:bookworm id", "its root is nobody on the host"),
+        ("tiffin run --rm -it --pid container:web --network container:web busybox", "look at another one from inside"),
     ),
 )
 

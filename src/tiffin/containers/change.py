@@ -5,7 +5,8 @@ from __future__ import annotations
 from tiffin.cgroups import limits
 from tiffin.containers import names
 from tiffin.errors import HostError, NotFoundError, UsageError
-from tiffin.model.container import Container
+from tiffin.failpoints import failpoint
+from tiffin.model.container import Container, RestartPolicy
 from tiffin.model.resources import Resources
 from tiffin.state import containers as records
 from tiffin.state import status
@@ -26,12 +27,24 @@ def rename(parts: Parts, container: Container, name: str) -> None:
     records.change(parts.database, container.id, lambda now: now.replace(name=name))
 
 
-def update(parts: Parts, container: Container, changes: Resources) -> None:
+def update(parts: Parts, container: Container, changes: Resources, restart: RestartPolicy | None = None) -> None:
     """Change the limits that are not None (and not 0, which Docker takes for None): all of them, or none.
 
     They hold at once if it runs, and at every start from now on. UsageError and HostError before anything is changed,
     HostError with everything as it was when the kernel refuses.
     """
+    if restart is not None:
+        from tiffin.containers import policy
+
+        policy.check(restart, auto_remove=False)
+        policy.check_change(container)
+    if changes != Resources():
+        _update_limits(parts, container, changes)
+    if restart is not None:
+        policy.change(parts, container, restart)
+
+
+def _update_limits(parts: Parts, container: Container, changes: Resources) -> None:
     with ContainerLock(parts.paths, container.id):
         before = records.current(parts.database, container.id)
         if before is None:
@@ -44,6 +57,7 @@ def update(parts: Parts, container: Container, changes: Resources) -> None:
         try:
             if status.read_state(parts.paths, container.id).status == "running":
                 parts.cgroups.update(container.id, changes)
+                failpoint("change.applied")
         except BaseException as error:
             if not isinstance(error, HostError):
                 _record(parts, container, before.config.resources)

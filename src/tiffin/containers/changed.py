@@ -6,6 +6,7 @@ import os
 
 from tiffin.containers.root import locked, opened
 from tiffin.errors import HostError
+from tiffin.model import idmap
 from tiffin.model.record import Record
 from tiffin.storage.changes import changes as walk
 
@@ -38,7 +39,7 @@ def raw(parts: Parts, container: Container) -> list[Change]:
     if upper is None:
         return []
     try:
-        return list(walk(upper, _lower(parts, container)))
+        return list(walk(upper, _lower(parts, container), idmap.of(container)))
     except OSError as error:
         raise HostError(f"cannot read what container {container.name!r} changed: {error.strerror}") from error
 
@@ -69,7 +70,7 @@ def stream(parts: Parts, container: Container) -> Iterator[bytes]:
     from tiffin.storage.tarwrite import tar_stream
 
     with locked(parts, container), opened(parts, container, mounts=False) as root:
-        items = (item for item in FileItems(parts.warn).tree(root, b"") if item[0].path)
+        items = (item for item in FileItems(parts.warn, idmap.of(container)).tree(root, b"") if item[0].path)
         yield from tar_stream(items)
 
 

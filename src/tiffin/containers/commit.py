@@ -9,6 +9,7 @@ from tiffin.containers.changed import raw
 from tiffin.containers.pause import read_state
 from tiffin.containers.root import locked, opened
 from tiffin.errors import NotSupportedError
+from tiffin.model import idmap
 from tiffin.runtime import signals
 from tiffin.storage.changes import DELETED
 from tiffin.storage.entry import OPAQUE, WHITEOUT, Entry, shown
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tiffin.model.container import Container
+    from tiffin.model.idmap import IdMap
     from tiffin.model.image import Image
     from tiffin.parts import Parts
     from tiffin.storage.changes import Change
@@ -77,7 +79,7 @@ def _layer(parts: Parts, container: Container) -> tuple[str, int] | None:
     if not found:
         return None
     with opened(parts, container, mounts=False) as root:
-        chunks = tar_stream(_items(parts, root, found), exact=True)
+        chunks = tar_stream(_items(parts, root, found, idmap.of(container)), exact=True)
         try:
             layer = parts.layers.ingest(Streamed(chunks))  # type: ignore[arg-type]
         finally:
@@ -85,12 +87,12 @@ def _layer(parts: Parts, container: Container) -> tuple[str, int] | None:
     return layer.diff_id, layer.size_bytes
 
 
-def _items(parts: Parts, root: int, found: list[Change]) -> Iterator[Item]:
+def _items(parts: Parts, root: int, found: list[Change], ids: IdMap | None) -> Iterator[Item]:
     """The layer's entries. Contents come from the merged root: an upper file may have its metadata only."""
     from tiffin.storage.contents import FileItems, open_leaf
     from tiffin.storage.inroot import open_in_root
 
-    files = FileItems(parts.warn)
+    files = FileItems(parts.warn, ids)
     for change in found:
         path = change.path
         parent_path, _, name = path.rpartition(b"/")
@@ -130,6 +132,10 @@ def _execution(container: Container, base: Image, of_image: dict[str, Any]) -> d
     merged["Labels"] = dict(container.labels)
     if config.stop_signal:
         merged["StopSignal"] = signals.name(container.stop_signal)
+    if config.health is not None:
+        from tiffin.model.image import health_object
+
+        merged["Healthcheck"] = health_object(config.health)
     return {key: value for key, value in merged.items() if value}
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from tiffin.containers.root import locked, opened
 from tiffin.errors import ConflictError, HostError, NotFoundError, UsageError
+from tiffin.model import idmap
 from tiffin.storage.contents import FileItems, open_leaf, tar_items
 from tiffin.storage.inroot import open_in_root
 from tiffin.storage.place import Placer, resolve
@@ -54,6 +55,7 @@ def copy_out(
 ) -> None:
     """From a container to a path of the host, or as a tar stream to a file. Raises as `Engine.copy_out` says."""
     wanted = _Wanted(posixpath.join("/", path))
+    ids = idmap.of(container)
     with (
         locked(parts, container),
         opened(parts, container, mounts=True) as root,
@@ -65,7 +67,7 @@ def copy_out(
             from tiffin.storage.tarwrite import tar_stream
 
             name = b"" if wanted.contents else wanted.name
-            for chunk in tar_stream(FileItems(parts.warn).tree(fd, name)):
+            for chunk in tar_stream(FileItems(parts.warn, ids).tree(fd, name)):
                 destination.write(chunk)
             return
         base, name = _host_place(destination, wanted, stat.S_ISDIR(mode))
@@ -76,7 +78,7 @@ def copy_out(
                 with Placer(
                     base_fd, follow=False, owner=owner, special=False, warn=parts.warn, progress=progress
                 ) as placer:
-                    _place(placer, FileItems(parts.warn).tree(fd, name))
+                    _place(placer, FileItems(parts.warn, ids).tree(fd, name))
             finally:
                 os.close(base_fd)
 
@@ -110,8 +112,15 @@ def copy_in(
             with (
                 _told(f"cannot copy to {container.name}:{path}"),
                 Placer(
-                    root, base, follow=True, owner=owner, special=True, warn=parts.warn, progress=progress
-                ) as placer,
+                    root,
+                    base,
+                    follow=True,
+                    owner=owner,
+                    special=True,
+                    warn=parts.warn,
+                    progress=progress,
+                    ids=idmap.of(container),
+                ) as placer,  # fmt: skip
             ):
                 _place(placer, FileItems(parts.warn).tree(fd, name))
         finally:
@@ -137,7 +146,10 @@ def _unpack(
 
     with Decompressed(source, "the archive") as stream, _told(f"cannot copy to container {container.name!r}"):
         reader = TarReader(stream.binary, _ignore, _ignore)
-        with Placer(root, base, follow=True, owner=owner, special=True, warn=parts.warn, progress=progress) as placer:
+        with Placer(
+            root, base, follow=True, owner=owner, special=True, warn=parts.warn, progress=progress,
+            ids=idmap.of(container),
+        ) as placer:  # fmt: skip
             _place(placer, tar_items(reader))
 
 

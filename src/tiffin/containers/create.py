@@ -6,6 +6,7 @@ import os
 
 from tiffin.containers import command, names
 from tiffin.errors import ConflictError, NotFoundError, UsageError
+from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, ContainerConfig, Mount
 from tiffin.runtime import signals, spec, users
 from tiffin.runtime.compile import RLIMITS
@@ -33,6 +34,15 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
         from tiffin.volumes.images import resolve_images
 
         config = resolve_images(parts, config)
+    if any(":" in mode for _, mode in spec.modes(config)):
+        from tiffin.containers import joined
+
+        config = joined.resolve(parts, config)
+    take_ids = None
+    if config.userns or config.uid_maps or config.gid_maps or parts.userns or any(m.idmap for m in config.mounts):
+        from tiffin.containers import userns
+
+        config = userns.resolve(parts, config)
     needed: list[tuple[Volume, bool]] = []
     if image.config.volumes or config.volumes_from or any(mount.type == "volume" for mount in config.mounts):
         from tiffin.volumes import mounts
@@ -41,16 +51,26 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
         needed = mounts.wanted(config.mounts)
     name = names.check_name(config.name) if config.name else None
     container = decide(parts, config, image, name)
+    if config.userns not in ("", "host"):
+        container, take_ids = userns.decide(parts, container)
     check(parts, container)
+    if config.mounts and (container.uid_maps or any(mount.volume_options for mount in config.mounts)):
+        from tiffin.containers import mounting
+
+        mounting.check(parts, container, new_ids=take_ids is not None)
     while True:
         try:
-            records.add(parts.database, container, needs_image=not parts.is_host(image.id), volumes=needed)
+            container = records.add(
+                parts.database, container, needs_image=not parts.is_host(image.id), volumes=needed, take_ids=take_ids
+            )
             break
         except ConflictError:
             if name is not None:
                 raise
             container = container.replace(name=_random_name(parts))
+    failpoint("create.recorded")
     os.makedirs(parts.paths.container(container.id), mode=0o711, exist_ok=True)
+    failpoint("create.directory")
     if needed:
         try:
             mounts.prepare(parts, container)
@@ -96,11 +116,23 @@ def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None
     argv = (*entrypoint, *arguments)
     if not argv or not argv[0]:
         raise UsageError(f"no command specified: the image {config.image!r} has none", hint="give one after the image")
+    if config.restart.name != "no" or config.restart.maximum_retries:
+        from tiffin.containers import policy
+
+        policy.check(config.restart, auto_remove=config.auto_remove)
+    if config.health is not None or of_image.health is not None:
+        from tiffin.containers import health
+
+        config = config.replace(health=health.merged(config.health, of_image.health))
     if config.uts == "host" and config.hostname:
         raise UsageError("conflicting options: hostname and the host's UTS namespace")
     # As Docker: in the host's network it is the host's name that the network's other services know.
     shares_name = config.uts == "host" or config.network == "host"
     hostname = config.hostname or (os.uname().nodename if shares_name else container_id[:12])
+    if config.uts.startswith("container:") or config.network.startswith("container:"):
+        from tiffin.containers import joined
+
+        hostname = joined.hostname(parts, config) or hostname
     workdir = config.workdir or of_image.workdir or "/"
     if not workdir.startswith("/"):
         raise UsageError(f"the working directory {workdir!r} is invalid, it needs to be an absolute path")
@@ -167,12 +199,16 @@ def check(parts: Parts, container: Container) -> None:
     # Unknown names fail here rather than at every start.
     driver = parts.driver(container.driver)
     if container.user or config.groups:
-        users.resolve(
+        identity = users.resolve(
             container.user,
             config.groups,
             driver.image_file(container.image_id, "/etc/passwd"),
             driver.image_file(container.image_id, "/etc/group"),
         )
+        if container.uid_maps:
+            from tiffin.containers.userns import check_identity
+
+            check_identity(container, identity)
 
 
 def check_mounts(mounts: tuple[Mount, ...]) -> None:

@@ -10,10 +10,11 @@ import time
 
 from tiffin.containers import pause
 from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, os_error
+from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, ContainerState
 from tiffin.runtime import signals
 from tiffin.state import containers as records
-from tiffin.state import status
+from tiffin.state import restarts, status
 from tiffin.state.locks import ContainerLock
 from tiffin.storage.removal import remove_tree
 
@@ -28,8 +29,17 @@ REAP_AFTER_NS = 3_000_000_000
 def kill(parts: Parts, container: Container, signal: int | str) -> None:
     """Send a signal to the first process. ConflictError when the container does not run."""
     number = signals.number(signal)
-    state = status.read_state(parts.paths, container.id)
+    state = _state(parts, container)
     end_orphan(parts, container, state)
+    if number in (signals.SIGKILL, container.stop_signal) and state.status in ("running", "restarting"):
+        # As Docker: whom the user ends is not started again.
+        _mark_stopped(parts, container)
+        if state.status == "restarting":
+            if _end_waiting(parts, container):
+                return
+            state = status.read_state(parts.paths, container.id)
+    if state.status == "restarting":
+        return  # as Docker: there is nobody to signal now, and nobody is told so
     if state.status != "running" or not _send(state, number):
         raise ConflictError(f"cannot kill container {container.name}: container {container.id[:12]} is not running")
     # As Docker: what ends a container ends a paused one; other signals wait until it is unpaused.
@@ -37,19 +47,72 @@ def kill(parts: Parts, container: Container, signal: int | str) -> None:
         pause.resume(parts, container.id)
 
 
+def _state(parts: Parts, container: Container) -> ContainerState:
+    """The state; that of a container which is just being started again is known when that has gone well, or wrong."""
+    state = status.read_state(parts.paths, container.id)
+    if state.status == "created" and restarts.count(parts.paths, container.id):
+        with ContainerLock(parts.paths, container.id):
+            return status.read_state(parts.paths, container.id)
+    return state
+
+
+def _mark_stopped(parts: Parts, container: Container, *, shutdown: bool = False) -> None:
+    # One that is removed at its end is never started again, and may be going at this moment.
+    if not container.config.auto_remove:
+        restarts.mark_stopped(parts.paths, container.id, shutdown=shutdown)
+
+
 def _send(state: ContainerState, number: int) -> bool:
     """Signal the very process that the state names; False when it is gone."""
     return status.send_signal(state.pid, state.pid_start_ticks, number)
 
 
-def stop(parts: Parts, container: Container, timeout_s: float | None, signal: int | str | None = None) -> None:
-    """Send the stop signal; after `timeout_s` (-1: never; None: the container's own) send SIGKILL. Idle is fine."""
-    state = status.read_state(parts.paths, container.id)
+def stop(
+    parts: Parts,
+    container: Container,
+    timeout_s: float | None,
+    signal: int | str | None = None,
+    *,
+    locked: bool = False,
+    shutdown: bool = False,
+) -> None:
+    """Send the stop signal; after `timeout_s` (-1: never; None: the container's own) send SIGKILL. Idle is fine.
+
+    It is not started again by its restart policy, with `shutdown` not before the next boot. `locked`: its lock is held.
+    """
+    state = status.read_state(parts.paths, container.id) if locked else _state(parts, container)
+    if state.status in ("running", "restarting"):
+        _mark_stopped(parts, container, shutdown=shutdown)
+    if state.status == "restarting" and not _end_waiting(parts, container, locked=locked):
+        state = status.read_state(parts.paths, container.id)
     if state.status != "running":
-        end_orphan(parts, container, state)
+        if state.status == "exited":
+            end_orphan(parts, container, state)
         return
+    try:
+        _stop_running(parts, container, state, timeout_s, signal)
+    finally:
+        # Its monitor may have decided to start it again a moment before it was told not to.
+        if status.read_state(parts.paths, container.id).status == "restarting":
+            _end_waiting(parts, container, locked=locked)
+
+
+def _end_waiting(parts: Parts, container: Container, *, locked: bool = False) -> bool:
+    """End whoever waits to start it again. False when it has been started meanwhile."""
+    from tiffin.containers import again
+
+    if locked:
+        return again.end_waiting(parts, container)
+    with ContainerLock(parts.paths, container.id):
+        return again.end_waiting(parts, container)
+
+
+def _stop_running(
+    parts: Parts, container: Container, state: ContainerState, timeout_s: float | None, signal: int | str | None
+) -> None:
     patience: float = container.stop_timeout_s if timeout_s is None else timeout_s
     _send(state, signals.number(signal) if signal else container.stop_signal)
+    failpoint("stop.signalled")
     pause.resume(parts, container.id)
     if wait_end(parts, container, None if patience < 0 else patience):
         return
@@ -107,7 +170,16 @@ def remove(parts: Parts, container: Container, *, force: bool, volumes: bool = F
     Its anonymous volumes go with it if `volumes` says so, or if it was to be removed at its end.
     """
     volumes = volumes or container.config.auto_remove
-    state = status.read_state(parts.paths, container.id)
+    state = _state(parts, container)
+    if state.status == "restarting" and not force:
+        raise ConflictError(
+            f"cannot remove container {container.name!r}: container is restarting",
+            hint="stop the container before removing it, or force the removal",
+        )
+    if force and state.status in ("running", "restarting"):
+        _mark_stopped(parts, container)
+        if state.status == "restarting" and not _end_waiting(parts, container):
+            state = status.read_state(parts.paths, container.id)
     if state.status == "running":
         if not force:
             if parts.cgroups.frozen(container.id):
@@ -123,6 +195,8 @@ def remove(parts: Parts, container: Container, *, force: bool, volumes: bool = F
         pause.resume(parts, container.id)
         if not wait_end(parts, container, KILL_WAIT_S):
             raise HostError(f"container {container.name!r} did not end {KILL_WAIT_S:.0f} s after SIGKILL")
+        if status.read_state(parts.paths, container.id).status == "restarting":
+            _end_waiting(parts, container)
         try:
             _remove_ended(parts, container, volumes)
         except NotFoundError:
@@ -133,7 +207,7 @@ def remove(parts: Parts, container: Container, *, force: bool, volumes: bool = F
 
 def _remove_ended(parts: Parts, container: Container, volumes: bool) -> None:
     with ContainerLock(parts.paths, container.id):
-        if status.read_state(parts.paths, container.id).status == "running":
+        if status.read_state(parts.paths, container.id).status in ("running", "restarting"):
             raise ConflictError(f"container {container.name!r} was started again meanwhile")
         _remove_locked(parts, container, volumes)
 
@@ -143,11 +217,16 @@ def _remove_locked(parts: Parts, container: Container, volumes: bool = False) ->
     if not records.mark_removing(parts.database, container.id, volumes=volumes):
         remove_tree(parts.paths.container(container.id))
         raise NotFoundError(f"no such container: {container.name}")
+    failpoint("remove.marked")
     parts.cgroups.remove(container.id)
+    failpoint("remove.cgroup")
     try:
         parts.driver(container.driver).remove(container.id)
+        failpoint("remove.writable")
         remove_tree(parts.paths.container_run(container.id))
+        failpoint("remove.run")
         remove_tree(parts.paths.container(container.id))
+        failpoint("remove.directory")
     except OSError as error:
         raise os_error(error, f"cannot remove container {container.name!r}") from error
     going: list[str] = []
@@ -158,6 +237,7 @@ def _remove_locked(parts: Parts, container: Container, volumes: bool = False) ->
 
         going = mounts.anonymous(container)
     records.delete(parts.database, container.id, going)
+    failpoint("remove.recorded")
     for name in going:
         manage.finish_removal(parts, name)
 
@@ -177,7 +257,7 @@ def end_orphan(parts: Parts, container: Container, state: ContainerState) -> Non
 
 
 def cleanup(parts: Parts, reference: str) -> None:
-    """After the end of a container: remove it if it was to be removed.
+    """After the end of a container: remove it if it was to be removed, start it again if it was to be.
 
     Gone already is fine, the whole store too; and so is restarted.
     """
@@ -187,6 +267,10 @@ def cleanup(parts: Parts, reference: str) -> None:
         container = records.get(parts.database, reference)
         if container.config.auto_remove:
             remove(parts, container, force=False)
+        else:
+            from tiffin.containers import again
+
+            again.start_again(parts, container)
     except (NotFoundError, ConflictError):
         return
 

@@ -133,6 +133,10 @@ def describe(
     config = container.config
     passwd, group = _accounts(state)
     identity = users.resolve(container.user if user is None else user, config.groups, passwd, group)
+    if container.uid_maps:
+        from tiffin.containers.userns import check_identity
+
+        check_identity(container, identity)
     mask, _ = capabilities.resolve(config.cap_add, config.cap_drop, config.privileged or privileged, parts.bounding)
     names = list(capabilities.names_of(mask))
     held = names if identity.uid == 0 or privileged else []

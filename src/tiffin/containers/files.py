@@ -28,10 +28,14 @@ ff02::2\tip6-allrouters
 def write(paths: Paths, container: Container) -> Files:
     """Write hostname, hosts and resolv.conf anew for a start; with the host's network the host's own are copied."""
     directory = paths.container(container.id)  # a container can fill them: on disk, not in the host's memory
-    host_network = container.config.network == "host"
+    network = container.config.network
+    if network.startswith("container:"):
+        # As Docker: names go with the network, so that it is one file that all its containers see.
+        return _places(paths.container(network.removeprefix("container:")))
+    host_network = network == "host"
     own_hosts = f"{LOCAL_HOSTS}127.0.1.1\t{container.hostname}\n".encode("utf-8", "surrogateescape")
     hosts = _read("/etc/hosts") if host_network else own_hosts
-    files = Files(hostname=f"{directory}/hostname", hosts=f"{directory}/hosts", resolv_conf=f"{directory}/resolv.conf")
+    files = _places(directory)
     try:
         _write(files.hostname, container.hostname.encode("utf-8", "surrogateescape") + b"\n")
         _write(files.hosts, hosts)
@@ -39,6 +43,10 @@ def write(paths: Paths, container: Container) -> Files:
     except OSError as error:
         raise os_error(error, f"cannot prepare container {container.name!r}") from error
     return files
+
+
+def _places(directory: str) -> Files:
+    return Files(hostname=f"{directory}/hostname", hosts=f"{directory}/hosts", resolv_conf=f"{directory}/resolv.conf")
 
 
 def _read(path: str) -> bytes:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tiffin.containers.logs import rfc3339
 from tiffin.model.container import Container, ContainerInfo, ContainerState, Mount
+from tiffin.model.image import health_object
 from tiffin.runtime import signals
 from tiffin.runtime.security import masks, options
+from tiffin.state import restarts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,14 +29,14 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "Created": rfc3339(container.created_ns),
         "Path": container.argv[0],
         "Args": list(container.argv[1:]),
-        "State": _state(state),
+        "State": {**_state(state), **_health(parts, container)},
         "Image": container.image_id,
         "ResolvConfPath": f"{directory}/resolv.conf",
         "HostnamePath": f"{directory}/hostname",
         "HostsPath": f"{directory}/hosts",
         "LogPath": f"{directory}/output.log" if container.config.log.driver != "none" else "",
         "Name": f"/{container.name}",
-        "RestartCount": 0,
+        "RestartCount": restarts.count(parts.paths, container.id),
         "Driver": container.driver,
         "Platform": "linux",
         "MountLabel": "",
@@ -45,7 +47,7 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "GraphDriver": {"Name": container.driver, "Data": {"UpperDir": driver.upper(container.id) or ""}},
         "Mounts": _mounts(container, parts.paths.volumes),
         "Config": _config(container, image.config.entrypoint),
-        "NetworkSettings": {"Ports": {}, **_addresses(), "Networks": {container.config.network: _endpoint()}},
+        "NetworkSettings": {"Ports": {}, **_addresses(), "Networks": _networks(container.config.network)},
         "Tiffin": {"ImageNames": list(image.names), "MonitorPid": state.monitor_pid},
     }
 
@@ -53,9 +55,10 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
 def _state(state: ContainerState) -> dict[str, Any]:
     return {
         "Status": "paused" if state.paused else state.status,
-        "Running": state.status == "running",
+        # As Docker: one that is to be started again in a moment counts as running.
+        "Running": state.status in ("running", "restarting"),
         "Paused": state.paused,
-        "Restarting": False,
+        "Restarting": state.status == "restarting",
         "OOMKilled": state.oom_killed,
         "Dead": False,
         "Pid": state.pid,
@@ -66,12 +69,35 @@ def _state(state: ContainerState) -> dict[str, Any]:
     }
 
 
+def _health(parts: Parts, container: Container) -> dict[str, Any]:
+    from tiffin.containers import health as checks
+    from tiffin.state.health import read_health
+
+    check = container.config.health
+    if check is None or not checks.checked(check):
+        return {}
+    health = read_health(parts.paths, container.id, checks.with_defaults(check).timeout_ns)
+    if health is None:
+        return {}
+    log = [
+        {"Start": rfc3339(entry.start_ns), "End": rfc3339(entry.end_ns), "ExitCode": entry.exit_code,
+         "Output": entry.output}
+        for entry in health.log
+    ]  # fmt: skip
+    return {"Health": {"Status": health.status, "FailingStreak": health.failing_streak, "Log": log}}
+
+
 def _addresses() -> dict[str, Any]:
     """What a network gives, all of it empty: neither none nor host gives anything."""
     return {
         "EndpointID": "", "Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPAddress": "",
         "IPPrefixLen": 0, "IPv6Gateway": "", "MacAddress": "",
     }  # fmt: skip
+
+
+def _networks(mode: str) -> dict[str, Any]:
+    """As Docker: a container in another's network has none of its own to tell of."""
+    return {} if mode.startswith(("container:", "ns:")) else {mode: _endpoint()}
 
 
 def _endpoint() -> dict[str, Any]:
@@ -102,6 +128,7 @@ def _config(container: Container, of_image: tuple[str, ...]) -> dict[str, Any]:
         "Labels": dict(container.labels),
         "StopSignal": signals.name(container.stop_signal),
         "StopTimeout": container.stop_timeout_s,
+        **({"Healthcheck": health_object(config.health)} if config.health is not None else {}),
     }
 
 
@@ -118,7 +145,7 @@ def _host_config(container: Container) -> dict[str, Any]:
         },
         "NetworkMode": config.network,
         "PortBindings": {},
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": {"Name": config.restart.name, "MaximumRetryCount": config.restart.maximum_retries},
         "AutoRemove": config.auto_remove,
         "VolumesFrom": list(config.volumes_from) or None,
         "CapAdd": list(config.cap_add) or None,
@@ -137,7 +164,8 @@ def _host_config(container: Container) -> dict[str, Any]:
         "Sysctls": dict(config.sysctls) or None,
         "Tmpfs": {m.target: ",".join(m.tmpfs_options) for m in config.mounts if m.type == "tmpfs"} or None,
         "UTSMode": "" if config.uts == "private" else config.uts,
-        "UsernsMode": "",
+        "UsernsMode": config.userns,
+        **_id_mappings(container),
         "ShmSize": config.shm_size_bytes,
         "Runtime": "native",
         "Init": config.init,
@@ -158,6 +186,14 @@ def _host_config(container: Container) -> dict[str, Any]:
         "MaskedPaths": list(masks.masked_paths(security, config.privileged)),
         "ReadonlyPaths": list(masks.readonly_paths(security, config.privileged)),
     }
+
+
+def _id_mappings(container: Container) -> dict[str, Any]:
+    """As Podman shows them; nothing where the ids are the host's."""
+    if not container.uid_maps:
+        return {}
+    uids, gids = ([":".join(map(str, entry)) for entry in maps] for maps in (container.uid_maps, container.gid_maps))
+    return {"IDMappings": {"UidMap": uids, "GidMap": gids}}
 
 
 def _is_bind(mount: Mount) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tiffin.model.container import Container, Mount
     from tiffin.parts import Parts
     from tiffin.runtime.security.lsm import Labels
+    from tiffin.runtime.spec import Joined
     from tiffin.storage.rootfs import MountStep
 
 NATIVE = ("", "native", "tiffin")
@@ -58,6 +59,7 @@ class Mounting:
         self._locks = ExitStack()
         self.steps: list[MountStep] = []
         self._changes: dict[str, dict[str, Any]] = {}
+        self._donors: dict[int, int] = {}
 
     def __enter__(self) -> Mounting:
         return self
@@ -71,13 +73,15 @@ class Mounting:
     def __exit__(self, *_: object) -> None:
         self._locks.close()
 
-    def apply(self, spec: dict[str, Any]) -> None:
-        """Tell the spec's mounts what was found out."""
+    def apply(self, spec: dict[str, Any], joined: Joined) -> Joined:
+        """Tell the spec's mounts what was found out; `joined` with the containers that mounts are shared with."""
         for mount in spec["mounts"]:
             mount.update(self._changes.get(mount["destination"], {}))
         for mount in self._container.config.mounts:
             if mount.propagation in ("shared", "rshared"):
                 spec["linux"]["rootfsPropagation"] = "rshared"
+        donors = dict(joined.donors) | self._donors
+        return joined.replace(donors=tuple(donors.items()))
 
     def _prepare(self, mount: Mount, place: int, labels: Labels) -> None:
         checks.check_propagation(mount)
@@ -109,7 +113,8 @@ class Mounting:
         base = f"{parts.paths.container(self._container.id)}/images/{place}"
         for name in ("lower", "root"):
             os.makedirs(f"{base}/{name}", mode=0o755, exist_ok=True)
-        self.steps += driver.view(image.id, f"{base}/lower", f"{base}/root")
+        mapped = bool(self._container.uid_maps)
+        self.steps += driver.view(image.id, f"{base}/lower", f"{base}/root", mapped=mapped)
         return f"{base}/root"
 
     def _volume(self, mount: Mount) -> dict[str, Any]:
@@ -117,33 +122,62 @@ class Mounting:
         if step is None:
             return {}
         if dict(mount.volume_options).get("type") in options.FRESH:
-            if mount.subpath:
-                raise NotSupportedError(f"a subpath of the {step.fstype} volume {mount.source} is not supported yet")
             from tiffin.storage.volumes import VolumeLock
 
             # Two that start at once must not make two of them.
             self._locks.enter_context(VolumeLock(self._parts.paths, mount.source))
-            found = options.joined(self._parts.paths, mount, self._running(mount.source))
+            found = options.joined(mount, self._running(mount.source))
             if found is not None:
-                return {"joined": found}
-        if step not in self.steps:
-            self.steps.append(step)
+                pid, ticks, target, magic = found
+                self._donors[pid] = ticks
+                return {"source": f"/proc/{pid}/ns/mnt", "joined": (target, magic)}
+        self.steps.append(step)
         return {}
 
     def _running(self, volume: str) -> list[tuple[int, int, str]]:
-        from tiffin.state import volumes
-
         found = []
-        for container_id, _ in volumes.users_of(self._parts.database, volume):
-            state = status.read_state(self._parts.paths, container_id)
-            other = records.current(self._parts.database, container_id)
-            if state.status == "running" and other is not None:
+        for other in _others(self._parts, self._container, volume):
+            state = status.read_state(self._parts.paths, other.id)
+            if state.status == "running":
                 found += [
                     (state.pid, state.pid_start_ticks, mount.target)
                     for mount in other.config.mounts
                     if mount.type == "volume" and mount.source == volume
                 ]
         return found
+
+
+def check(parts: Parts, container: Container, *, new_ids: bool) -> None:
+    """Raises `NotSupportedError` for what a user namespace, or a volume that begins empty, does not go with.
+
+    `new_ids` are those that no other container has, whatever the container's maps say so far.
+    """
+    for mount in container.config.mounts:
+        if container.uid_maps and mount.propagation in ("shared", "rshared"):
+            raise NotSupportedError(
+                f"the mount at {mount.target} cannot be {mount.propagation} in a user namespace: what its root mounts "
+                "there would be mounted on the host",
+                hint="rslave shows inside what the host mounts, and nothing the other way",
+            )
+        kind = dict(mount.volume_options).get("type", "")
+        if mount.type != "volume" or kind not in options.FRESH:
+            continue
+        if mount.subpath:
+            raise NotSupportedError(f"a subpath of the {kind} volume {mount.source} is not supported yet")
+        for other in _others(parts, container, mount.source):
+            if new_ids or (other.uid_maps, other.gid_maps) != (container.uid_maps, container.gid_maps):
+                raise NotSupportedError(
+                    f"the {kind} volume {mount.source} cannot be shared with container {other.name!r}, whose user "
+                    "namespace has other ids",
+                    hint="containers in one user namespace can share it, and any can share a volume without options",
+                )
+
+
+def _others(parts: Parts, container: Container, volume: str) -> list[Container]:
+    from tiffin.state import volumes
+
+    found = (records.current(parts.database, other) for other, _ in volumes.users_of(parts.database, volume))
+    return [other for other in found if other is not None and other.id != container.id]
 
 
 def check_subpath(base: str, subpath: str) -> None:

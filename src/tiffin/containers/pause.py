@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tiffin.errors import ConflictError, HostError
+from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, ContainerState
 from tiffin.state import status
 
@@ -22,6 +23,8 @@ def read_state(parts: Parts, container_id: str, *, removing: bool = False) -> Co
 def running(parts: Parts, container: Container) -> ContainerState:
     """The state of a container that must run. ConflictError otherwise."""
     state = read_state(parts, container.id)
+    if state.status == "restarting":
+        raise ConflictError(f"Container {container.name} is restarting, wait until the container is running")
     if state.status != "running":
         raise ConflictError(
             f"container {container.name!r} is not running", hint=f"`tiffin start {container.name}` starts it"
@@ -35,6 +38,7 @@ def pause(parts: Parts, container: Container) -> None:
         raise ConflictError(f"Container {container.name} is already paused")
     try:
         parts.cgroups.freeze(container.id)
+        failpoint("pause.frozen")
     except HostError:
         running(parts, container)  # it has ended meanwhile
         raise
@@ -52,6 +56,7 @@ def resume(parts: Parts, container_id: str) -> None:
     try:
         if parts.cgroups.frozen(container_id):
             parts.cgroups.thaw(container_id)
+            failpoint("pause.thawed")
     except HostError:
         if parts.cgroups.frozen(container_id):
             raise

@@ -19,5 +19,5 @@ def restart(parts: Parts, container: Container, timeout_s: float | None, signal:
     """
     with ContainerLock(parts.paths, container.id):
         now = start.still_there(parts, container)
-        end.stop(parts, now, timeout_s, signal)
+        end.stop(parts, now, timeout_s, signal, locked=True)
         start.launch(parts, now, attach=False, tty_size=None)

@@ -6,6 +6,7 @@ import os
 from contextlib import contextmanager
 
 from tiffin.errors import ConflictError, HostError, NotFoundError, os_error
+from tiffin.model import idmap
 from tiffin.state import status
 from tiffin.state.locks import ContainerLock
 from tiffin.storage import detached
@@ -71,20 +72,30 @@ def _stopped(parts: Parts, container: Container, mounts: bool) -> int:
     if state.pid and status.alive(state.pid, state.pid_start_ticks):
         raise ConflictError(f"container {container.name!r} is ending at this moment", hint="try again")
     driver = parts.driver(container.driver)
+    ids = idmap.of(container)
     if not driver.image_ready(container.image_id):
         driver.prepare_image(container.image_id, parts.images.get(container.image_id).layers)
     if not os.path.isdir(driver.upper(container.id) or ""):
-        driver.create(container.id, container.image_id)
+        driver.create(container.id, container.image_id, ids)
     config = container.config
     target = _mount_point(parts, container)
     # A temporary container's mount was volatile, and overlay takes only another such one.
-    steps = driver.steps(container.id, container.image_id, target, volatile=config.auto_remove)
+    steps = driver.steps(container.id, container.image_id, target, volatile=config.auto_remove, mapped=ids is not None)
     binds = []
     for mount in config.mounts if mounts else ():
         source = _source(parts, mount)
         if source:
-            binds.append(detached.Bind(source, mount.target, mount.readonly, mount.subpath))
-    return detached.mounted(steps, target, binds, read_only=config.read_only)
+            mapped = ids is not None and (mount.idmap or mount.type == "volume")
+            binds.append(detached.Bind(source, mount.target, mount.readonly, mount.subpath, mapped))
+    if ids is None:
+        return detached.mounted(steps, target, binds, read_only=config.read_only)
+    from tiffin.runtime.userns import open_namespace
+
+    userns = open_namespace(ids)
+    try:
+        return detached.mounted(steps, target, binds, read_only=config.read_only, userns_fd=userns)
+    finally:
+        os.close(userns)
 
 
 def _source(parts: Parts, mount: Mount) -> str:

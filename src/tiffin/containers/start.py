@@ -8,12 +8,14 @@ import sys
 from tiffin.containers import files
 from tiffin.containers.confine import confinement, spared
 from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, os_error
+from tiffin.failpoints import failpoint
+from tiffin.model import idmap
 from tiffin.model.container import Container, Device
 from tiffin.runtime import native, spec, users
 from tiffin.runtime.compile import DEFAULT_DEVICES, Monitor, compile_launch
 from tiffin.runtime.security import capabilities, devices, lsm, options
 from tiffin.state import containers as records
-from tiffin.state import status
+from tiffin.state import restarts, status
 from tiffin.state.locks import ContainerLock
 
 TYPE_CHECKING = False
@@ -38,7 +40,10 @@ def start(
     """
     with ContainerLock(parts.paths, container.id):
         container = still_there(parts, container)
-        if status.read_state(parts.paths, container.id).status == "running":
+        now = status.read_state(parts.paths, container.id).status
+        if now == "restarting":
+            end_waiting(parts, container)
+        if now == "running":
             if parts.cgroups.frozen(container.id):
                 raise ConflictError("cannot start a paused container, try unpause instead")
             if attach:
@@ -56,19 +61,32 @@ def still_there(parts: Parts, container: Container) -> Container:
     return now
 
 
-def launch(parts: Parts, container: Container, attach: bool, tty_size: tuple[int, int] | None) -> Attachment | None:
-    """Start what does not run; its lock is held."""
+def end_waiting(parts: Parts, container: Container) -> bool:
+    """End whoever waits to start it again; its lock is held. False when nobody does (any more)."""
+    from tiffin.containers import again
+
+    return again.end_waiting(parts, container)
+
+
+def launch(
+    parts: Parts, container: Container, attach: bool, tty_size: tuple[int, int] | None, *, again: bool = False
+) -> Attachment | None:
+    """Start what does not run; its lock is held. `again`: by its restart policy, which counts on."""
     if not status.wait_for_monitor(parts.paths, container.id):
         raise HostError(f"container {container.name!r} has ended, but its monitor does not")
+    restarts.begin(parts.paths, container.id, container.config.restart, again=again)
     status.write_starting(parts.paths, container.id)
+    failpoint("start.starting")
     try:
         with mounting_for(parts, container) as mounting:
             with parts.timed("plan"):
                 plan = prepare(parts, container, tty_size, mounting)
             if attach and container.config.auto_remove:
                 status.write_owner(parts.paths, container.id)
+                failpoint("start.owner")
             with parts.timed("launch"):
                 attachment = native.launch(plan, attach=attach)
+                failpoint("start.launched")
     except BaseException as error:
         code = error.exit_code if isinstance(error, TiffinError) else 125
         parts.cgroups.remove(container.id)
@@ -112,33 +130,57 @@ def prepare(
                 os.makedirs(mount.source, exist_ok=True)
     except OSError as error:
         raise os_error(error, f"cannot prepare container {container.name!r}") from error
+    failpoint("start.directories")
     if not driver.image_ready(container.image_id):
         driver.prepare_image(container.image_id, parts.images.get(container.image_id).layers)
+        failpoint("start.image")
+    ids = idmap.of(container)
     if not os.path.isdir(driver.upper(container.id) or ""):
-        driver.create(container.id, container.image_id)
+        driver.create(container.id, container.image_id, ids)
+        failpoint("start.writable")
     identity = users.resolve(
         container.user,
         config.groups,
         files.account_file(driver, container, "/etc/passwd"),
         files.account_file(driver, container, "/etc/group"),
     )
+    if ids:
+        from tiffin.containers.userns import check_identity
+
+        check_identity(container, identity)
     nodes = device_nodes(config.devices, config.privileged)
+    joined = spec.Joined()
+    if any(":" in mode for mode in (config.userns, *(mode for _, mode in spec.modes(config)))):
+        from tiffin.containers import joined as others
+
+        joined = others.find(parts, container)
     built = spec.build_spec(
         container,
         identity=identity,
         security=security,
-        host=host_facts(parts, container, labels),
+        host=host_facts(parts, container, labels).replace(joined=joined),
         files=files.write(paths, container),
         rootfs=rootfs,
         nodes=nodes,
     )
+    failpoint("start.files")
     if mounting:
         mounting.prepare(labels)
-        mounting.apply(built)
+        joined = mounting.apply(built, joined)
+        failpoint("start.mounts")
     rules = devices.device_rules(nodes, config.privileged, config.device_cgroup_rules)
     with parts.timed("cgroup"):
         cgroup = parts.cgroups.create(container.id, config.resources, rules)
+    failpoint("start.cgroup")
+    confined = confinement(parts, container, security, labels, built["process"], init=config.init)
+    health = None
+    if config.health is not None and config.health.test:
+        from tiffin.containers import health as checks
+
+        health = checks.prepare(parts, container, built, cgroup, confined)
+    steps = driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove, mapped=bool(ids))
     log = config.log
+    argv = cleanup_argv(parts, container.id)
     plan = compile_launch(
         built,
         monitor=Monitor(
@@ -149,14 +191,16 @@ def prepare(
             log_files=log.max_files,
             open_stdin=config.interactive,
             tty_size=tty_size,
-            on_exit=cleanup_argv(parts, container.id) if config.auto_remove else (),
+            on_exit=argv if config.auto_remove else (),
+            directory=directory,
+            again=argv,
+            health=health,
+            freezer=parts.cgroups.freezer(container.id) if health else None,
         ),
-        rootfs_steps=(
-            *driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove),
-            *(mounting.steps if mounting else ()),
-        ),
+        rootfs_steps=tuple(dict.fromkeys((*steps, *mounting.steps))) if mounting else steps,
         cgroup=cgroup,
-        confinement=confinement(parts, container, security, labels, built["process"], init=config.init),
+        confinement=confined,
+        joined=joined,
     )
     if parts.debug:
         import json
@@ -184,7 +228,7 @@ def host_facts(parts: Parts, container: Container, labels: lsm.Labels) -> spec.H
         parts.warn(f"this host cannot give the capabilities {', '.join(missing)}")
     return spec.HostFacts(
         bounding=parts.bounding,
-        cgroup_mounts=parts.cgroups.mounts(private=config.cgroupns == "private", read_only=not config.privileged),
+        cgroup_mounts=parts.cgroups.mounts(private=config.cgroupns != "host", read_only=not config.privileged),
         labels=labels,
         spared=spared(),
         volumes=parts.paths.volumes,
@@ -192,9 +236,30 @@ def host_facts(parts: Parts, container: Container, labels: lsm.Labels) -> spec.H
 
 
 def cleanup_argv(parts: Parts, container_id: str) -> tuple[str, ...]:
-    """What a monitor executes after the end of a container that is to be removed."""
+    """What a monitor executes after the end of a container that is to be removed, or started again.
+
+    It runs in an empty environment, in "/": Tiffin is to be found where it was found now, by PYTHONPATH perhaps.
+    """
     roots = ("--root", parts.paths.root, "--run-root", parts.paths.run)
-    return (sys.executable, "-m", "tiffin", *roots, "cleanup", container_id)
+    return (*module_argv(sys.executable), *roots, "cleanup", container_id)
+
+
+def module_argv(python: str) -> tuple[str, ...]:
+    """How to run Tiffin's command line whatever directory and environment it is run in."""
+    return (python, "-P", "-c", FIND_TIFFIN, _search_path())
+
+
+FIND_TIFFIN = (
+    "import sys; sys.path[:0] = [d for d in sys.argv.pop(1).split(':') if d not in sys.path]; "
+    "from tiffin.cli.main import main; sys.exit(main())"
+)
+
+
+def _search_path() -> str:
+    """Where Tiffin lies, and what else PYTHONPATH names, joined as there."""
+    own = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    named = [os.path.abspath(name) for name in os.environ.get("PYTHONPATH", "").split(":") if name]
+    return ":".join(dict.fromkeys((own, *named)))
 
 
 def drop_empty(directory: str) -> None:

@@ -26,7 +26,7 @@ def wait(parts: Parts, container: Container, timeout_s: float | None, condition:
     if condition == "removed":
         return _removed(parts, container, clock)
     before = status.read_state(parts.paths, container.id)
-    if condition == "next-exit" and before.status != "running":
+    if (condition == "next-exit" and before.status != "running") or before.status == "restarting":
         _started_since(parts, container, before, clock)
     ended = end.wait_state(parts, container, clock.left())
     if ended is None:
@@ -38,6 +38,8 @@ def _started_since(parts: Parts, container: Container, before: ContainerState, c
     """Wait until it was started once more; it may have ended again since."""
     while True:
         now = status.read_state(parts.paths, container.id)
+        if before.status == "restarting" and now.status == "exited":
+            return  # it was stopped
         if now.status == "running" or (now.status, now.started_ns) not in (
             (before.status, before.started_ns),
             ("created", 0),

@@ -106,14 +106,13 @@ class _Mmdebstrap:
         mirror: str | None,
         progress: Callable[[str], None] | None,
     ) -> None:
-        from tempfile import mkdtemp
+        from tiffin.storage.workspace import Workspace
 
         self._suite = suite
         self._progress = progress
         self._last: deque[str] = deque(maxlen=_SHOWN_LINES)
-        os.makedirs(store.paths.temporary, mode=0o711, exist_ok=True)
-        self._directory = mkdtemp(prefix="bootstrap-", dir=store.paths.temporary)
-        os.chmod(self._directory, 0o711)  # apt's unprivileged downloader passes through
+        self._workspace = Workspace(store.paths.temporary, "bootstrap")
+        self._directory = self._workspace.__enter__()
         command = [
             # The process namespace ends with its first process, and that one with us, whatever way we end; the mounts
             # made in the chroot are in a mount namespace of their own and end with it.
@@ -143,14 +142,12 @@ class _Mmdebstrap:
         return self
 
     def __exit__(self, *_: object) -> None:
-        from tiffin.storage.removal import remove_tree
-
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
         self._messages.join(_KILL_WAIT_S)  # its end is the end of the last process that could still write
         self.output.close()
-        remove_tree(self._directory)
+        self._workspace.__exit__()
 
     def check(self) -> None:
         """Wait for the end; HostError with the last messages when it was a failure."""

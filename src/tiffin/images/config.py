@@ -136,12 +136,25 @@ def _check_execution(config: Any, what: str) -> None:
         value = config.get(field) or []
         if not isinstance(value, list) or not all(isinstance(item, str) and "\0" not in item for item in value):
             raise InvalidImageError(f"{what} has a {field} that is not a list of texts")
+    _check_health(config.get("Healthcheck"), what)
     for field in ("ExposedPorts", "Volumes", "Labels"):
         value = config.get(field) or {}
         if not isinstance(value, dict):
             raise InvalidImageError(f"{what} has {field} that are not an object")
         if field == "Labels" and not all(isinstance(item, str) for item in value.values()):
             raise InvalidImageError(f"{what} has a label whose value is not text")
+
+
+def _check_health(check: Any, what: str) -> None:
+    if check is None:
+        return
+    test = check.get("Test") or [] if isinstance(check, dict) else None
+    if not isinstance(test, list) or not all(isinstance(word, str) and "\0" not in word for word in test):
+        raise InvalidImageError(f"{what} has a Healthcheck whose Test is not a list of texts")
+    for field in ("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"):
+        number = check.get(field) or 0
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 1 << 63:
+            raise InvalidImageError(f"{what} has a Healthcheck whose {field} is not a whole number of at least 0")
 
 
 def _check_history(history: Any, what: str) -> None:

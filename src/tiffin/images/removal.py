@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tiffin.errors import ConflictError, NotFoundError, StoreError, UsageError
+from tiffin.failpoints import failpoint
 from tiffin.images.host import is_host_id
 from tiffin.images.reference import is_id, parse_reference
 from tiffin.state import images as records
@@ -18,14 +19,29 @@ def remove(store: ImageStore, reference: str, *, force: bool) -> list[str]:
     image = store.get(reference)
     if is_host_id(image.id):
         raise UsageError("the image 'host' cannot be removed: it is the host itself")
-    name = _name_meant(image, reference)
+    from tiffin.images.unfinished import Changing
+
+    with Changing(store) as changing:
+        layers, lines = _drop(store, image, _name_meant(image, reference), force)
+        if layers is None:
+            return lines
+        failpoint("image.dropped")
+        if changing.alone():
+            _remove_files(store, image, layers)
+        else:
+            changing.leave()
+    return [*lines, f"Deleted: {image.id}", *(f"Deleted: {diff_id}" for diff_id in layers)]
+
+
+def _drop(store: ImageStore, image: Image, name: str, force: bool) -> tuple[list[str] | None, list[str]]:
+    """Take the name, or the image: the layers that nobody needs any more (None: the image stays), and lines to show."""
     database = store.database
     with database.transaction(durable=True):
         image = records.image_by_id(database, image.id) or image
         others = [other for other in image.names if other != name]
         if name and name in (*image.names, *image.digests) and others:
             records.drop_names(database, [name])
-            return [f"Untagged: {name}"]
+            return None, [f"Untagged: {name}"]
         if not name and len(image.names) > 1 and not force:
             raise ConflictError(
                 f"the image {_short(image)} has several names: {', '.join(image.names)}",
@@ -35,11 +51,9 @@ def remove(store: ImageStore, reference: str, *, force: bool) -> list[str]:
         lines = [f"Untagged: {dropped}" for dropped in names]
         if _held_by_container(store, image, name or _short(image), force):
             records.drop_names(database, names)
-            return lines
+            return None, lines
         records.drop_image(database, image.id)
-        layers = records.drop_layers(database, dict.fromkeys(reversed(image.layers)))
-    _remove_files(store, image, layers)
-    return [*lines, f"Deleted: {image.id}", *(f"Deleted: {diff_id}" for diff_id in layers)]
+        return records.drop_layers(database, dict.fromkeys(reversed(image.layers))), lines
 
 
 def _name_meant(image: Image, reference: str) -> str:
@@ -61,7 +75,7 @@ def _held_by_container(store: ImageStore, image: Image, shown: str, force: bool)
     if not containers:
         return False
     for container_id, container in containers:
-        if read_state(store.paths, container_id).status == "running":
+        if read_state(store.paths, container_id).status in ("running", "restarting"):
             raise ConflictError(
                 f"cannot remove the image {shown}: the running container {container} ({container_id[:12]}) uses it",
                 hint=f"`tiffin rm --force {container}` first; --force does not help here",
@@ -78,26 +92,19 @@ def _held_by_container(store: ImageStore, image: Image, shown: str, force: bool)
 
 
 def _remove_files(store: ImageStore, image: Image, layers: list[str]) -> None:
-    """Remove what the records no longer reach, unless somebody adds images at this moment: then prune will.
+    """Remove what the records no longer reach; nobody else changes the store meanwhile.
 
-    The records are asked again under the lock, since the same image may have come back in between.
+    The records are asked again, since the same image may have come back in between.
     """
-    import fcntl
-
-    from tiffin.storage.lock import store_lock
     from tiffin.storage.prepared import PreparedImages
     from tiffin.storage.rootfs import DRIVERS
 
-    with store_lock(store.paths, exclusive=False) as lock:
-        try:
-            fcntl.flock(lock._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        if records.image_by_id(store.database, image.id) is None:
-            for driver in DRIVERS:  # an earlier kernel may have had another one
-                PreparedImages(store.paths, driver).remove(image.id)
-        gone = [diff_id for diff_id in layers if not records.layer_known(store.database, diff_id)]
-        _remove_layers(store, gone)
+    if records.image_by_id(store.database, image.id) is None:
+        for driver in DRIVERS:  # an earlier kernel may have had another one
+            PreparedImages(store.paths, driver).remove(image.id)
+    failpoint("image.unprepared")
+    gone = [diff_id for diff_id in layers if not records.layer_known(store.database, diff_id)]
+    _remove_layers(store, gone)
 
 
 def _remove_layers(store: ImageStore, gone: list[str]) -> None:
@@ -110,6 +117,7 @@ def _remove_layers(store: ImageStore, gone: list[str]) -> None:
         objects.clear()
     for diff_id in gone:
         store.layers.remove(diff_id)
+        failpoint("layer.removed")
     try:
         # Every layer in the store counts, also one that no record knows yet.
         for diff_id in store.layers if objects else ():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 
 from tiffin.errors import AmbiguousError, NotFoundError, UsageError
+from tiffin.failpoints import failpoint
 from tiffin.images.host import host_image, is_host_id
 from tiffin.images.reference import HOST, id_prefix, is_id, parse_reference, parse_tag
 from tiffin.model.image import HistoryEntry, Image
@@ -48,6 +49,7 @@ class ImageStore:
 
     def list(self, *, all: bool = False) -> builtins.list[Image]:
         """Every image, newest first; with `all` the pseudo image `host` as well, last."""
+        self.finish()
         images = records.all_images(self.database)
         return [*images, host_image()] if all else images
 
@@ -62,6 +64,7 @@ class ImageStore:
             )
         if not records.set_tag(self.database, target.key, image.id):
             raise NotFoundError(f"no such image: {reference}", hint="it was removed meanwhile")
+        failpoint("image.tagged")
         return self.get(image.id)
 
     def remove(self, reference: str, *, force: bool = False) -> builtins.list[str]:
@@ -89,9 +92,15 @@ class ImageStore:
 
     def adding(self) -> AbstractContextManager[object]:
         """Hold while layers are ingested and until `add` returned: nothing collects them as unused in between."""
-        from tiffin.storage.lock import store_lock
+        from tiffin.images.unfinished import Changing
 
-        return store_lock(self.paths, exclusive=False)
+        return Changing(self)
+
+    def finish(self) -> None:
+        """Remove what commands that were killed while they changed images have left. Raises `StoreError`."""
+        from tiffin.images.unfinished import finish
+
+        finish(self)
 
     def add(self, config: ParsedConfig, layers: Sequence[tuple[str, int]], names: Iterable[str] = ()) -> Image:
         """File an image whose layers (diff_id, tar size in bytes) are in the layer store; call inside `adding()`.
@@ -99,7 +108,9 @@ class ImageStore:
         `names` are keys as `Reference.key` gives them. Nothing is visible before everything is on disk.
         """
         size_bytes = self.driver.prepare_image(config.image_id, config.diff_ids)
+        failpoint("image.prepared")
         self.layers.objects.syncfs()
+        failpoint("image.synced")
         records.add_image(
             self.database,
             image_id=config.image_id,
@@ -112,6 +123,7 @@ class ImageStore:
             layers=layers,
             names=names,
         )
+        failpoint("image.recorded")
         return self.get(config.image_id)
 
     def _by_id(self, reference: str) -> Image | None:

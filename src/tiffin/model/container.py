@@ -97,7 +97,11 @@ class HealthCheck(Record):
 
 
 class ContainerConfig(Record):
-    """What the user asked for, before anything was decided. Empty and None mean "as the image says"."""
+    """What the user asked for, before anything was decided. Empty and None mean "as the image says".
+
+    `userns` is "host", "private", "auto[:…]", "container:NAME" or "ns:PATH"; empty means the engine's default. The maps
+    are (first id inside, first id of the host, how many).
+    """
 
     image: str
     command: tuple[str, ...] = ()
@@ -152,7 +156,8 @@ class Container(Record):
     """What was decided when the container was created; persisted, never changed by starting it.
 
     `id` is 64 hex digits. `argv`, `env`, `workdir`, `user` and `stop_signal` are config and image merged, and so are
-    the config's `mounts`: with the image's volumes, those of other containers, and a name for every volume.
+    the config's `mounts`: with the image's volumes, those of other containers, and a name for every volume. The maps
+    of its user namespace are (first id inside, first id of the host, how many); without one they are empty.
     """
 
     id: str
@@ -170,12 +175,16 @@ class Container(Record):
     stop_signal: int
     stop_timeout_s: int
     labels: tuple[tuple[str, str], ...] = ()
+    uid_maps: tuple[tuple[int, int, int], ...] = ()
+    gid_maps: tuple[tuple[int, int, int], ...] = ()
 
 
 class ContainerState(Record):
     """How a container stands at the moment of reading.
 
-    `status` is "created", "running", "exited" or "removing"; `paused` is a running one that stands still;
+    `status` is "created", "running", "restarting" (ended, and to be started again in a moment), "exited" or "removing";
+    `paused` is a running one that stands still; `restart_count` is how often a "restarting" one was started again in a
+    row, the one to come included; `health` is "starting", "healthy" or "unhealthy", empty without checks or not asked;
     times are nanoseconds since the epoch, 0 for never; `pid` is the host's number for the container's first process,
     0 when it does not run.
     """
@@ -190,6 +199,8 @@ class ContainerState(Record):
     error: str = ""
     started_ns: int = 0
     finished_ns: int = 0
+    restart_count: int = 0
+    health: str = ""
 
 
 class ContainerInfo(Record):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tiffin.model.container import HealthCheck
 from tiffin.model.record import Record
 
 TYPE_CHECKING = False
@@ -21,6 +22,7 @@ class ImageConfig(Record):
     volumes: tuple[str, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     stop_signal: str = ""
+    health: HealthCheck | None = None
 
 
 class Image(Record):
@@ -65,4 +67,32 @@ def image_config(raw: dict[str, Any]) -> ImageConfig:
         volumes=tuple(raw.get("Volumes") or ()),
         labels=tuple(sorted((raw.get("Labels") or {}).items())),
         stop_signal=raw.get("StopSignal") or "",
+        health=health_check(raw.get("Healthcheck")),
     )
+
+
+def health_check(raw: dict[str, Any] | None) -> HealthCheck | None:
+    """An image config's `Healthcheck` (Docker's addition to image-spec config.md); None without one."""
+    if not raw:
+        return None
+    return HealthCheck(
+        test=tuple(raw.get("Test") or ()),
+        interval_ns=raw.get("Interval") or 0,
+        timeout_ns=raw.get("Timeout") or 0,
+        start_period_ns=raw.get("StartPeriod") or 0,
+        start_interval_ns=raw.get("StartInterval") or 0,
+        retries=raw.get("Retries") or 0,
+    )
+
+
+def health_object(check: HealthCheck) -> dict[str, Any]:
+    """The inverse: only what is said."""
+    fields = {
+        "Test": list(check.test),
+        "Interval": check.interval_ns,
+        "Timeout": check.timeout_ns,
+        "StartPeriod": check.start_period_ns,
+        "StartInterval": check.start_interval_ns,
+        "Retries": check.retries,
+    }
+    return {name: value for name, value in fields.items() if value}

@@ -6,14 +6,16 @@ import os
 
 from tiffin.errors import UsageError
 from tiffin.model.record import Record
-from tiffin.runtime.mount_options import PROPAGATION, add_early_trees, add_mount, add_trees
+from tiffin.runtime.mount_options import PROPAGATION, add_borrowed, add_early_trees, add_mount, add_trees
 from tiffin.runtime.ops import STDIO_OPEN_STDIN, STDIO_TTY, Plan
 from tiffin.runtime.security import capabilities
 from tiffin.runtime.security.lsm import Labels
+from tiffin.runtime.spec import NOBODY, Joined
+from tiffin.storage.rootfs import IDMAP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from tiffin.cgroups.driver import CgroupPlan
@@ -54,6 +56,10 @@ RLIMITS = {
 
 # Character devices of runtime-spec config-linux.md, "Default Devices".
 DEFAULT_DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+DEFAULT_NODES = tuple(
+    {"path": f"/dev/{name}", "type": "c", "major": major, "minor": minor, "fileMode": 0o666}
+    for name, major, minor in DEFAULT_DEVICES
+)
 DEV_LINKS = (
     ("/proc/self/fd", "/dev/fd"),
     ("/proc/self/fd/0", "/dev/stdin"),
@@ -77,6 +83,10 @@ class Monitor(Record):
     open_stdin: bool = False
     tty_size: tuple[int, int] | None = None
     on_exit: tuple[str, ...] = ()
+    directory: str = ""
+    again: tuple[str, ...] = ()
+    health: tuple[str, int, int, int, int, int, int] | None = None
+    freezer: tuple[str, str] | None = None
 
 
 class Confinement(Record):
@@ -94,29 +104,36 @@ def compile_launch(
     rootfs_steps: Sequence[MountStep],
     cgroup: CgroupPlan,
     confinement: Confinement,
+    joined: Joined = NOBODY,
 ) -> Plan:
     """The plan that creates the container's namespaces and root and runs its first process."""
     plan = Plan()
     linux = spec["linux"]
-    kinds = [entry["type"] for entry in linux["namespaces"]]
+    kinds = [entry["type"] for entry in linux["namespaces"] if not entry.get("path")]
     _monitor(plan, monitor, spec["process"]["terminal"], cgroup)
+    _join(plan, linux["namespaces"], joined)
     flags = 0
     for kind in kinds:
         flags |= CLONE_FLAGS[kind]
+    trees = add_borrowed(plan, spec)
+    if linux.get("uidMappings"):
+        from tiffin.runtime import mapped
+
+        flags &= ~CLONE_FLAGS["user"]
+        mapped.prepare(plan, spec, rootfs_steps, trees)
     plan.add("CLONE", flags & ~CLONE_NEWCGROUP, doing="make the container's namespaces")
     for path in cgroup.tasks:
         plan.add("CGROUP_TASKS", path, doing=f"join the cgroup {path}")
     if "cgroup" in kinds:
         plan.add("UNSHARE", CLONE_NEWCGROUP, doing="make a cgroup namespace")
-    trees = add_early_trees(plan, spec)
-    # A root that shares mounts is taken from trees that do; nothing that is mounted on the way may show on the host.
-    propagation = linux["rootfsPropagation"].replace("shared", "slave")
-    plan.add("PROPAGATION", PROPAGATION[propagation], doing="detach from the host's mount tree")
-    for step in rootfs_steps:
-        doing = step.doing or f"mount {step.fstype} on {step.target}"
-        plan.add("MOUNT", step.source, step.target, step.fstype, step.flags, step.data, doing=doing)
-    trees = add_trees(plan, spec, trees)
-    plan.add("ROOT", spec["root"]["path"], doing=f"open the root {spec['root']['path']}")
+    if not linux.get("uidMappings"):
+        add_early_trees(plan, spec, trees)
+        # What is shared was taken as trees; nothing that is mounted on the way to the root may show on the host.
+        propagation = linux["rootfsPropagation"].replace("shared", "slave")
+        plan.add("PROPAGATION", PROPAGATION[propagation], doing="detach from the host's mount tree")
+        add_steps(plan, rootfs_steps)
+        add_trees(plan, spec, trees)
+        plan.add("ROOT", spec["root"]["path"], doing=f"open the root {spec['root']['path']}")
     _root(plan, spec, trees)
     plan.add("PIVOT", doing="enter the container's root")
     if "network" in kinds:
@@ -163,6 +180,12 @@ def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -
         plan.add("TTY_SIZE", *monitor.tty_size)
     if monitor.on_exit:
         plan.add("ON_EXIT", list(monitor.on_exit))
+    if monitor.again:
+        plan.add("RESTART", monitor.directory, list(monitor.again))
+    if monitor.health:
+        plan.add("HEALTH", *monitor.health, doing="prepare the health check")
+        if monitor.freezer:
+            plan.add("FREEZER", *monitor.freezer)
     if cgroup.oom_file:
         plan.add("OOM_FILE", cgroup.oom_file)
     for directory in cgroup.remove:
@@ -173,23 +196,38 @@ def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -
         plan.add("CGROUP_INTO", cgroup.into, doing=f"join the cgroup {cgroup.into}")
 
 
+def _join(plan: Plan, namespaces: list[dict[str, str]], joined: Joined) -> None:
+    """What is entered before the child is made: namespaces that are there already."""
+    for entry in namespaces:
+        # A user namespace is entered last, when there is nothing left to do with the host's rights.
+        if (path := entry.get("path")) and entry["type"] != "user":
+            plan.add("JOIN_NS", CLONE_FLAGS[entry["type"]], path, doing=f"join the {entry['type']} namespace {path}")
+    for pid, ticks in joined.donors:
+        plan.add("DONOR", pid, ticks, doing="join the namespaces of another container")
+
+
+def add_steps(plan: Plan, steps: Sequence[MountStep]) -> None:
+    """Mounts on the host's side, which end in the root."""
+    for step in steps:
+        if step.fstype == IDMAP:
+            plan.add("IDMAP", step.source, step.target, doing=f"map the ids of the files of {step.source}")
+        else:
+            doing = step.doing or f"mount {step.fstype} on {step.target}"
+            plan.add("MOUNT", step.source, step.target, step.fstype, step.flags, step.data, doing=doing)
+
+
 def _root(plan: Plan, spec: dict[str, Any], trees: dict[int, int]) -> None:
+    """`trees` are mounts that were taken before: their place in the spec, and the tree's number."""
     linux = spec["linux"]
     for place, mount in enumerate(spec["mounts"]):
         add_mount(plan, mount, trees.get(place))
-        if mount["destination"] == "/dev" and mount["type"] == "tmpfs":
-            _devices(plan)
-    for node in linux["devices"]:
-        kind = S_IFBLK if node["type"] == "b" else S_IFCHR
-        plan.add(
-            "MKNOD_IN",
-            node["path"],
-            kind | node.get("fileMode", 0o660),
-            os.makedev(node["major"], node["minor"]),
-            node.get("uid", 0),
-            node.get("gid", 0),
-            doing=f"make the device {node['path']}",
-        )
+        if is_dev(mount):
+            if not linux.get("uidMappings"):
+                add_devices(plan, DEFAULT_NODES)
+            for contents, path in DEV_LINKS:
+                plan.add("SYMLINK_IN", contents, path, doing=f"link {path}")
+    if not linux.get("uidMappings"):
+        add_devices(plan, linux["devices"])
     if spec["process"]["terminal"]:
         plan.add("CONSOLE", doing="allocate a terminal")
     for key, value in linux["sysctl"].items():
@@ -202,24 +240,48 @@ def _root(plan: Plan, spec: dict[str, Any], trees: dict[int, int]) -> None:
         plan.add("ROOT_READONLY", doing="make the root read-only")
 
 
-def _devices(plan: Plan) -> None:
-    for name, major, minor in DEFAULT_DEVICES:
-        path = f"/dev/{name}"
-        plan.add("MKNOD_IN", path, S_IFCHR | 0o666, os.makedev(major, minor), 0, 0, doing=f"make the device {path}")
-    for contents, path in DEV_LINKS:
-        plan.add("SYMLINK_IN", contents, path, doing=f"link {path}")
+def is_dev(mount: dict[str, Any]) -> bool:
+    """Whether this is the container's own /dev, which gets the default devices."""
+    return bool(mount["destination"] == "/dev" and mount["type"] == "tmpfs")
 
 
-def _process(plan: Plan, process: dict[str, Any], confinement: Confinement) -> None:
+def add_devices(
+    plan: Plan, nodes: Iterable[dict[str, Any]], outside: Callable[[int, int], tuple[int, int]] | None = None
+) -> None:
+    """Device nodes of the spec; `outside` gives the host's ids of owners."""
+    for node in nodes:
+        kind = S_IFBLK if node["type"] == "b" else S_IFCHR
+        owner = (node.get("uid", 0), node.get("gid", 0))
+        plan.add(
+            "MKNOD_IN",
+            node["path"],
+            kind | node.get("fileMode", 0o660),
+            os.makedev(node["major"], node["minor"]),
+            *(outside(*owner) if outside else owner),
+            doing=f"make the device {node['path']}",
+        )
+
+
+def add_limits(plan: Plan, process: dict[str, Any], how: int) -> None:
+    """The process's limits; `how` as RLIMIT's last field."""
     for limit in process["rlimits"]:
         name = limit["type"].removeprefix("RLIMIT_").lower()
         if name not in RLIMITS:
             raise UsageError(f"unknown ulimit {name!r}", hint="known are " + ", ".join(RLIMITS))
         shown = f"ulimit {name} to {limit['soft']}:{limit['hard']}"
-        plan.add("RLIMIT", RLIMITS[name], limit["soft"], limit["hard"], 0, doing=f"set {shown}")
+        plan.add("RLIMIT", RLIMITS[name], limit["soft"], limit["hard"], how, doing=f"set {shown}")
+
+
+def add_oom_score(plan: Plan, process: dict[str, Any]) -> None:
     if "oomScoreAdj" in process:
         score = process["oomScoreAdj"]
         plan.add("OOM_SCORE_ADJ", score + 1000, doing=f"set the OOM score to {score}")
+
+
+def _process(plan: Plan, process: dict[str, Any], confinement: Confinement) -> None:
+    add_limits(plan, process, 0)
+    if not any(name == "OOM_SCORE_ADJ" for name, _, _ in plan):
+        add_oom_score(plan, process)
     plan.add("UMASK", 0o022)
     # Still as root: a missing working directory is made, as Docker does.
     plan.add("CHDIR", process["cwd"], 1, doing=f"change to the working directory {process['cwd']}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiffin.errors import UsageError
+from tiffin.errors import HostError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ MOUNT_ATTR = {
     "nosymfollow": 0x20_0000,
 }
 ATIME_FIELD = 0x70
+MAX_TREES = 256  # as the launcher has it
 _ATIMES = {"noatime": 0x10, "strictatime": 0x20, "relatime": 0, "atime": 0, "norelatime": 0, "nostrictatime": 0}
 
 
@@ -99,7 +100,7 @@ class Attributes:
 class Options:
     """A mount's options, sorted. `data` is what the file system itself takes."""
 
-    __slots__ = ("all", "bind", "copy_up", "data", "flags", "propagation", "recursive", "top")
+    __slots__ = ("all", "bind", "copy_up", "data", "flags", "maps", "propagation", "recursive", "top")
 
     def __init__(self, options: list[str], target: str) -> None:
         self.flags = 0
@@ -108,12 +109,15 @@ class Options:
         self.propagation = 0
         self.data: list[str] = []
         self.copy_up = False
+        self.maps = ""
         self.recursive = "rbind" in options
         self.bind = self.recursive or "bind" in options
         for option in options:
             self._note(option, target)
         if self.bind and self.data:
             raise UsageError(f"unknown bind mount option {self.data[0]!r} for {target}")
+        if self.maps and not self.bind:
+            raise UsageError(f"the mount option {self.maps!r} for {target} is for bind mounts")
 
     def _note(self, option: str, target: str) -> None:
         plain = option[1:] if option[:1] == "r" else ""
@@ -135,49 +139,67 @@ class Options:
         elif option == "remount":
             raise UsageError(f"the mount option 'remount' for {target} is for mounts that are there already")
         elif option in ("idmap", "ridmap"):
-            raise UsageError(f"the mount option {option!r} for {target} needs uidMappings and gidMappings")
+            self.maps = option
         elif option not in ("bind", "rbind", "defaults"):
             self.data.append(option)
 
 
-def add_early_trees(plan: Plan, spec: dict[str, Any]) -> dict[int, int]:
+def new_tree(trees: dict[int, int], place: int) -> int:
+    """The number of one more tree, for the mount at this place of the spec. HostError when there are too many."""
+    if len(trees) == MAX_TREES:
+        raise HostError(f"more than {MAX_TREES} mounts that have to be prepared")
+    trees[place] = len(trees)
+    return trees[place]
+
+
+def add_borrowed(plan: Plan, spec: dict[str, Any]) -> dict[int, int]:
+    """Take what is mounted in other containers: before CLONE. Returns the trees' numbers by place in `mounts`."""
+    trees: dict[int, int] = {}
+    for place, mount in enumerate(spec["mounts"]):
+        if "joined" in mount:
+            path, magic = mount["joined"]
+            doing = f"share the other container's {path}"
+            plan.add("TREE_FROM", new_tree(trees, place), mount["source"], path, magic, doing=doing)
+    return trees
+
+
+def add_early_trees(plan: Plan, spec: dict[str, Any], trees: dict[int, int]) -> None:
     """Take the trees that stay shared with the host, while they are: before PROPAGATION.
 
-    Returns their numbers by place in `mounts`. Only a spec whose root is shared asks for any: with another one's,
-    runtime-spec's bind mounts are copies of what was detached from the host already.
+    Only a spec whose root is shared asks for any: with another one's, runtime-spec's bind mounts are copies of what
+    was detached from the host already.
     """
-    numbers: dict[int, int] = {}
     if spec["linux"].get("rootfsPropagation") in ("shared", "rshared"):
         for place, mount in enumerate(spec["mounts"]):
             if "shared" in mount["options"] or "rshared" in mount["options"]:
-                numbers[place] = len(numbers)
-                _take(plan, mount, Options(mount["options"], mount["destination"]).recursive)
-    return numbers
+                _take(plan, mount, new_tree(trees, place), Options(mount["options"], mount["destination"]))
 
 
-def add_trees(plan: Plan, spec: dict[str, Any], numbers: dict[int, int]) -> dict[int, int]:
-    """Take every other tree that BIND_IN cannot bind, after the host's mounts were left: before ROOT."""
-    numbers = dict(numbers)
+def add_trees(plan: Plan, spec: dict[str, Any], trees: dict[int, int], *, mapped: bool = False) -> None:
+    """Take every other tree that BIND_IN cannot bind, after the host's mounts were left.
+
+    In a user namespace (`mapped`) that is every bind: whoever attaches it has no way to the host's files.
+    """
     for place, mount in enumerate(spec["mounts"]):
-        if place in numbers:
+        if place in trees:
             continue
         options = Options(mount["options"], mount["destination"])
-        if "joined" in mount:
-            numbers[place] = len(numbers)
-            pid, ticks, path, magic = mount["joined"]
-            plan.add("TREE_OF", pid, ticks, path, magic, doing=f"share {path} with the container that has it mounted")
-        elif options.bind and (mount.get("subpath") or not _is_plain(options)):
-            numbers[place] = len(numbers)
-            _take(plan, mount, options.recursive)
-    return numbers
+        if options.maps and not mapped:
+            raise UsageError(
+                f"the mount option {options.maps!r} for {mount['destination']} needs uidMappings and gidMappings"
+            )
+        if options.bind and (mapped or mount.get("subpath") or not _is_plain(options)):
+            _take(plan, mount, new_tree(trees, place), options)
 
 
-def _take(plan: Plan, mount: dict[str, Any], recursive: bool) -> None:
+def _take(plan: Plan, mount: dict[str, Any], tree: int, options: Options) -> None:
     source, below = mount["source"], mount.get("subpath", "")
     doing = f"bind {source} on {mount['destination']}"
     if below:
         doing = f"bind {below!r} of {source} on {mount['destination']}"
-    plan.add("TREE", source, below, int(recursive), doing=doing)
+    if options.maps:
+        doing += " with mapped ids"
+    plan.add("TREE", tree, source, below, int(options.recursive), int(bool(options.maps)), doing=doing)
 
 
 def _is_plain(options: Options) -> bool:
@@ -191,7 +213,7 @@ def _is_plain(options: Options) -> bool:
 
 
 def add_mount(plan: Plan, mount: dict[str, Any], tree: int | None = None) -> None:
-    """One entry of the spec's `mounts` as an operation; `tree` is the number that its source was taken as."""
+    """One entry of the spec's `mounts` as an operation; `tree` is the number that it was taken as."""
     target, kind, source = mount["destination"], mount["type"], mount["source"]
     options = Options(mount["options"], target)
     propagation = options.propagation or PROPAGATION["rprivate"]
@@ -200,7 +222,7 @@ def add_mount(plan: Plan, mount: dict[str, Any], tree: int | None = None) -> Non
         # As other runtimes: "rw" says nothing of what is read-only on the host.
         cleared = top.clear & ~MOUNT_ATTR["ro"]
         plan.add(
-            "TREE_IN", tree, target, top.set, cleared, below.set, below.clear, propagation,
+            "ATTACH", tree, target, top.set, cleared, below.set, below.clear, propagation,
             doing=f"bind {source} on {target}",
         )  # fmt: skip
         return

@@ -181,6 +181,10 @@ def _hint(name: str, number: int) -> str | None:
         return "this kernel lacks the system call"
     if name == "CLONE" and number in (errno.EPERM, errno.ENOSPC):
         return "run as root, or look at /proc/sys/user/max_*_namespaces"
+    if name == "USERNS" and number in (errno.EPERM, errno.ENOSPC):
+        return "look at /proc/sys/user/max_user_namespaces"
+    if name in ("IDMAP", "TREE") and number == errno.EINVAL:
+        return "its file system, or this kernel, has no mounts with mapped ids"
     if number == errno.ENODEV and name in ("MOUNT", "MOUNT_IN"):
         return "this kernel lacks the file system"
     if number == errno.ENOTDIR and name in ("BIND_IN", "TREE_IN"):

@@ -37,6 +37,12 @@ OPS: dict[str, tuple[int, str]] = {
     "ON_EXIT": (12, "l"),  # argv to exec after the end, unless the owner said it would clean up
     "DEVICE_BPF": (13, "sb"),  # v2 directory, BPF_PROG_TYPE_CGROUP_DEVICE instructions
     "UNSHARE": (14, "u"),  # CLONE_NEW* flags, by the child, after it joined its cgroups
+    # The monitor's checks and restarts.
+    "HEALTH": (60, "suuuuuu"),  # file with an exec plan, offset of ENTER's pid there, interval, timeout, start period
+    # and start interval in ns, failures in a row that make it unhealthy
+    "FREEZER": (61, "ss"),  # file that says whether the container is paused, what it then begins with
+    "RESTART": (62, "sl"),  # the container's directory, argv to exec when it is time to start it again
+    "FAILED": (63, "u"),  # role wait: the exit code that the failed launch stands for
     # Entering a running container (role exec).
     "ENTER": (16, "uuu"),  # pid, its start time in clock ticks, CLONE_NEW* flags for setns(pidfd)
     # The child, still on the host's mount tree.
@@ -54,16 +60,12 @@ OPS: dict[str, tuple[int, str]] = {
     "CONSOLE": (31, ""),  # allocate a terminal from the new devpts, hand its master to the monitor
     "ROOT_READONLY": (32, ""),
     "PIVOT": (33, ""),  # pivot_root into ROOT and drop the old one
-    # Mounts that are taken in one place and attached in another; each TREE and TREE_OF is the next number, from 0.
-    "TREE": (77, "ssu"),  # host source, path beneath it ("": itself), recursive 0/1; before PROPAGATION: still shared
-    "TREE_OF": (78, "uusu"),  # pid, its start time in clock ticks, path of a mount inside, f_type it must have
-    "TREE_IN": (79, "usuuuuu"),  # number, target inside, MOUNT_ATTR_* set, cleared, the same two for all; MS_*
-    "COPY_UP_IN": (80, "sus"),  # target inside: a tmpfs with a copy of what is there; MS_* flags, data
+    "COPY_UP_IN": (77, "sus"),  # target inside: a tmpfs with a copy of what is there; MS_* flags, data
     # The child, inside.
     "LOOPBACK": (40, ""),  # bring `lo` up
     "HOSTNAME": (41, "s"),
     "DOMAINNAME": (42, "s"),
-    "RLIMIT": (43, "uuuu"),  # resource number, soft, hard, 1 = a refusal is no failure
+    "RLIMIT": (43, "uuuu"),  # resource number, soft, hard, 1 = a refusal is no failure, 2 = only raise the hard limit
     "OOM_SCORE_ADJ": (44, "u"),  # value + 1000
     "UMASK": (45, "u"),
     "CHDIR": (46, "su"),  # path, 1 = make it if missing
@@ -74,6 +76,17 @@ OPS: dict[str, tuple[int, str]] = {
     "CAPS": (51, "uuuuu"),  # bounding, effective, permitted, inheritable, ambient as bit masks
     "INIT": (52, ""),  # stay as PID 1, reap and forward signals; what follows happens in a child
     "EXEC": (53, "sll"),  # file name (looked up in PATH of env when it has no slash), argv, env
+    # Namespaces of others, and trees: detached mounts, each kept under its number until it is attached.
+    "DONOR": (70, "uu"),  # pid, its start time in clock ticks: must live once what JOIN_NS and TREE_FROM name is open
+    "TREE_FROM": (71, "ussu"),  # tree, path of a mount namespace, path in it, f_type it must have there or 0
+    "ATTACH": (72, "usuuuuu"),  # tree, target inside, MOUNT_ATTR_* set, cleared, the same two for all of it; MS_*
+    "TREE": (73, "ussuu"),  # tree, host source, path beneath it ("": itself), recursive 0/1, 1 = map ids; what comes
+    # before PROPAGATION is still shared with the host
+    "TREE_INSIDE": (74, "us"),  # tree, path inside: what is mounted there
+    # With USERNS the process in between carries out what stands before CLONE, with the host's rights; the child that
+    # CLONE makes is born in the user namespace and has ROOT from it.
+    "IDMAP": (75, "ss"),  # host source, host target: mount it there with the ids of its files mapped
+    "USERNS": (76, "sssuu"),  # path ("": a new one), uid_map, gid_map, the host's ids of its root
 }
 
 STDIO_TTY = 1

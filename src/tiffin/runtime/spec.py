@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-from tiffin.errors import NotSupportedError
-from tiffin.model.container import Container, Mount
+from tiffin.errors import NotSupportedError, UsageError
+from tiffin.model.container import Container, ContainerConfig, Mount
 from tiffin.model.record import Record
 from tiffin.runtime.security import capabilities, masks
 from tiffin.runtime.security.lsm import Labels
@@ -23,6 +23,25 @@ if TYPE_CHECKING:
     from tiffin.runtime.security.options import SecurityOptions
 
 SPEC_VERSION = "1.2.0"
+# What stands for a namespace of one's own, where it is not "private" alone.
+OWN = {"ipc": ("private", "shareable", "none"), "network": ("none",)}
+NO_PATHS: dict[str, str] = {}
+ANY_FILE_SYSTEM = 0
+
+
+class Joined(Record):
+    """Namespaces that are there already: `paths` by the spec's kind, instead of new ones.
+
+    `donors` are (pid, start ticks) of the processes whose they are, which must live when the paths have been opened;
+    `shm` is the mount namespace with the /dev/shm that goes with a shared IPC namespace.
+    """
+
+    paths: tuple[tuple[str, str], ...] = ()
+    donors: tuple[tuple[int, int], ...] = ()
+    shm: str = ""
+
+
+NOBODY = Joined()
 
 
 class HostFacts(Record):
@@ -34,6 +53,7 @@ class HostFacts(Record):
     spared: bool = False
     """The kernel spares this process when memory runs out; what it starts would inherit that."""
     volumes: str = ""  # the directory with the volumes
+    joined: Joined = NOBODY
 
 
 class Files(Record):
@@ -82,7 +102,7 @@ def build_spec(
         "hostname": container.hostname,
         "mounts": mounts(container, host, files),
         "linux": {
-            "namespaces": namespaces(container),
+            "namespaces": namespaces(container, dict(host.joined.paths)),
             "devices": [
                 {
                     "path": node.path,
@@ -107,6 +127,11 @@ def build_spec(
         },
         "annotations": {**dict(container.labels), **dict(config.annotations)},
     }
+    if container.uid_maps:
+        for name, maps in (("uidMappings", container.uid_maps), ("gidMappings", container.gid_maps)):
+            spec["linux"][name] = [
+                {"containerID": inside, "hostID": outside, "size": size} for inside, outside, size in maps
+            ]
     if config.domainname:
         spec["domainname"] = config.domainname
     if host.labels.mount_label:
@@ -133,22 +158,38 @@ def process_env(env: tuple[str, ...], tty: bool, home: str, hostname: str) -> li
     return first + [item for item in env if "=" in item]
 
 
-def namespaces(container: Container) -> list[dict[str, str]]:
-    """The namespaces a container gets of its own; those absent are shared with the host."""
-    config = container.config
-    wanted = [("mount", True)]
-    for kind, mode in (("pid", config.pid), ("ipc", config.ipc), ("uts", config.uts), ("cgroup", config.cgroupns)):
-        if mode not in ("private", "host"):
+def modes(config: ContainerConfig) -> tuple[tuple[str, str], ...]:
+    """(kind, mode) of every namespace that can be chosen: private, host, container:ID, ns:PATH, and some words."""
+    return (
+        ("pid", config.pid),
+        ("ipc", config.ipc),
+        ("uts", config.uts),
+        ("cgroup", config.cgroupns),
+        ("network", config.network),
+    )
+
+
+def namespaces(container: Container, paths: dict[str, str] = NO_PATHS) -> list[dict[str, str]]:
+    """The namespaces a container does not share with the host, those in `paths` with their path.
+
+    UsageError for a mode that there is none of, NotSupportedError for a network.
+    """
+    found = [{"type": "mount"}]
+    if container.uid_maps:
+        found.append({"type": "user", **({"path": paths["user"]} if "user" in paths else {})})
+    for kind, mode in modes(container.config):
+        private = mode in OWN.get(kind, ("private",))
+        if kind in paths:
+            found.append({"type": kind, "path": paths[kind]})
+        elif private or mode.startswith(("container:", "ns:")):
+            found.append({"type": kind})
+        elif mode != "host" and kind == "network":
             raise NotSupportedError(
-                f"--{kind} {mode} is not supported yet: namespaces are either private or the host's"
+                f"network {mode!r} is not supported yet: Tiffin has the networks none and host so far"
             )
-        wanted.append((kind, mode == "private"))
-    if config.network not in ("none", "host"):
-        raise NotSupportedError(
-            f"network {config.network!r} is not supported yet: Tiffin has the networks none and host so far"
-        )
-    wanted.append(("network", config.network == "none"))
-    return [{"type": kind} for kind, private in wanted if private]
+        elif mode != "host":
+            raise UsageError(f"invalid {kind} namespace mode {mode!r}", hint="private, host, container:NAME or ns:PATH")
+    return found
 
 
 def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str, Any]]:
@@ -165,10 +206,26 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
         ),
         _mount("/sys", "sysfs", "sysfs", [*nothing, system]),
     ]
+    mapped = bool(container.uid_maps)
+    # Mounted anew, both would be the host's, which a root that is not the host's cannot mount.
+    shown = ["rbind", "rslave", *nothing]
     for fstype, source, target, options in host.cgroup_mounts:
+        if mapped and config.cgroupns == "host" and fstype == "cgroup2":
+            found.append(_mount(target, "bind", target, [*shown, system]))
+            continue
         found.append(_mount(target, fstype, source, [*options, *([system] if fstype.startswith("cgroup") else [])]))
-    found.append(_mount("/dev/mqueue", "mqueue", "mqueue", nothing))
-    if config.ipc == "host":
+    if mapped and config.ipc == "host":
+        if os.path.isdir("/dev/mqueue"):
+            found.append(_mount("/dev/mqueue", "bind", "/dev/mqueue", shown))
+    else:
+        found.append(_mount("/dev/mqueue", "mqueue", "mqueue", nothing))
+    if config.ipc == "none":
+        pass
+    elif host.joined.shm:
+        found.append(
+            {**_mount("/dev/shm", "bind", host.joined.shm, ["bind", *nothing]), "joined": ("/dev/shm", ANY_FILE_SYSTEM)}
+        )
+    elif config.ipc == "host":
         found.append(_mount("/dev/shm", "bind", "/dev/shm", ["rbind", *nothing]))
     else:
         shm = ["mode=1777", f"size={config.shm_size_bytes}", *label]
@@ -180,10 +237,14 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
         (files.hosts, "/etc/hosts"),
     ):
         if target not in users:
-            found.append(_mount(target, "bind", source, ["bind", "rprivate", *(["ro"] if config.read_only else [])]))
+            more = [*(["ro"] if config.read_only else []), *(["idmap"] if mapped else [])]
+            found.append(_mount(target, "bind", source, ["bind", "rprivate", *more]))
     found = [entry for entry in found if entry["destination"] not in users or entry["destination"] == "/proc"]
     for mount in sorted(config.mounts, key=lambda mount: mount.target.rstrip("/").count("/")):
-        found.append(user_mount(mount, host.volumes))
+        entry = user_mount(mount, host.volumes)
+        if mapped and (mount.idmap or mount.type == "volume"):
+            entry["options"].append("idmap")
+        found.append(entry)
     return found
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
-
 from tiffin.errors import AmbiguousError, ConflictError, NotFoundError
+from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, container_from_dict
+from tiffin.plain_json import dumps, loads
+from tiffin.state.db import IntegrityError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,14 +19,22 @@ HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 def add(
-    database: Database, container: Container, *, needs_image: bool, volumes: Iterable[tuple[Volume, bool]] = ()
-) -> None:
+    database: Database,
+    container: Container,
+    *,
+    needs_image: bool,
+    volumes: Iterable[tuple[Volume, bool]] = (),
+    take_ids: Callable[[Database, Container], Container] | None = None,
+) -> Container:
     """Insert a record. ConflictError when the name is in use, NotFoundError when the image went away meanwhile.
 
-    `volumes` are those that it needs, see `state.volumes.use`.
+    `volumes` are those that it needs, see `state.volumes.use`; `take_ids` decides its maps, see `state.ids`. Returns
+    the record as it was inserted.
     """
     try:
         with database.transaction():
+            if take_ids is not None:
+                container = take_ids(database, container)
             if needs_image and not database.row("SELECT 1 FROM images WHERE id = ?", (container.image_id,)):
                 raise NotFoundError(f"the image {container.image_name!r} was removed meanwhile")
             for mount in container.config.mounts:
@@ -39,15 +47,20 @@ def add(
                     container.name,
                     container.image_id,
                     container.created_ns,
-                    json.dumps(container.to_dict(), separators=(",", ":")),
+                    dumps(container.to_dict()),
                 ),
             )
             if volumes:
                 from tiffin.state.volumes import use
 
                 use(database, container.id, volumes)
-    except sqlite3.IntegrityError as error:
+            if container.uid_maps:
+                from tiffin.state.ids import record
+
+                record(database, container)
+    except IntegrityError as error:
         raise _name_in_use(database, container.name) from error
+    return container
 
 
 def change(database: Database, container_id: str, change: Callable[[Container], Container]) -> Container:
@@ -64,17 +77,18 @@ def change(database: Database, container_id: str, change: Callable[[Container], 
             changed = change(container)
             database.execute(
                 "UPDATE containers SET name = ?, record = ? WHERE id = ?",
-                (changed.name, json.dumps(changed.to_dict(), separators=(",", ":")), container_id),
+                (changed.name, dumps(changed.to_dict()), container_id),
             )
-    except sqlite3.IntegrityError as error:
+    except IntegrityError as error:
         raise _name_in_use(database, changed.name if changed else "") from error
+    failpoint("change.recorded")
     return changed
 
 
 def current(database: Database, container_id: str) -> Container | None:
     """The record as it is now; None when the container is gone, or its removal has begun."""
     row = database.row("SELECT record FROM containers WHERE id = ? AND removing = 0", (container_id,))
-    return container_from_dict(json.loads(row[0])) if row else None
+    return container_from_dict(loads(row[0])) if row else None
 
 
 def exists(database: Database, container_id: str) -> bool:
@@ -107,13 +121,13 @@ def get(database: Database, reference: str) -> Container:
         row = rows[0] if rows else None
     if row is None:
         raise NotFoundError(f"no such container: {reference}", hint="`tiffin ps -a` lists what is here")
-    return container_from_dict(json.loads(row[0]))
+    return container_from_dict(loads(row[0]))
 
 
 def all_containers(database: Database) -> list[tuple[Container, bool]]:
     """Every record, newest first, and whether its removal has begun."""
     rows = database.rows("SELECT record, removing FROM containers ORDER BY created_ns DESC, id")
-    return [(container_from_dict(json.loads(record)), bool(removing)) for record, removing in rows]
+    return [(container_from_dict(loads(record)), bool(removing)) for record, removing in rows]
 
 
 def ids(database: Database) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tiffin.model.image import Image, image_config
+from tiffin.plain_json import loads
 from tiffin.state.db import now_ns
 
 TYPE_CHECKING = False
@@ -180,8 +181,6 @@ def _image(database: Database, row: tuple[Any, ...]) -> Image:
 
 
 def _record(row: tuple[Any, ...], layers: list[str], names: list[str]) -> Image:
-    import json
-
     image_id, raw, created_ns, architecture, os, variant, size_bytes = row
     return Image(
         id=image_id,
@@ -193,6 +192,6 @@ def _record(row: tuple[Any, ...], layers: list[str], names: list[str]) -> Image:
         layers=tuple(layers),
         names=tuple(name for name in names if "@" not in name),
         digests=tuple(name for name in names if "@" in name),
-        config=image_config(json.loads(raw).get("config") or {}),
+        config=image_config(loads(raw.decode("utf-8", "surrogatepass")).get("config") or {}),
         raw_config=raw,
     )

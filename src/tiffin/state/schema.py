@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 
 _FIRST = """
 CREATE TABLE layers (
@@ -65,6 +65,15 @@ CREATE TABLE container_volumes (            -- who needs what: such a volume can
 CREATE INDEX container_volumes_volume ON container_volumes(volume);
 """
 
-SCHEMA = _FIRST + _VOLUMES
+_ID_RANGES = """
+CREATE TABLE id_ranges (                    -- the host's ids that user namespaces of containers have
+    container_id TEXT NOT NULL REFERENCES containers(id) ON DELETE CASCADE,
+    first        INTEGER NOT NULL,
+    size         INTEGER NOT NULL
+);
+CREATE INDEX id_ranges_container ON id_ranges(container_id);
+"""
+
+SCHEMA = _FIRST + _VOLUMES + _ID_RANGES
 # What leads from each earlier version to the next one.
-MIGRATIONS = {1: _VOLUMES}
+MIGRATIONS = {1: _VOLUMES, 2: _ID_RANGES}

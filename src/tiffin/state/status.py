@@ -3,7 +3,10 @@
 `<container>/exit` (kept):      "starting PID TICKS BOOT STARTED_NS" by the engine when it launches,
                                 "exited CODE SIGNAL OOM STARTED_NS FINISHED_NS" by the monitor at the end,
                                 "failed CODE MESSAGE" by the engine when the launch failed.
-`<run>/status` (while running): "running MONITOR TICKS PID TICKS STARTED_NS BOOT" by the monitor.
+`<run>/status` (while running): "running MONITOR TICKS PID TICKS STARTED_NS BOOT" by the monitor, and when it waits to
+                                start the container again "restarting PID TICKS BOOT NEXT_NS CODE OOM STARTED_NS
+                                FINISHED_NS COUNT" by whoever waits.
+`<container>/restart`, `stopped`, `restarts`: see `state/restarts.py`.
 
 A status whose monitor is dead, or from another boot, is a container that ended without a word: exit code 137 when
 the monitor was killed (the kernel kills the container with it), 255 when the host went down, as Docker says it.
@@ -129,6 +132,10 @@ def read_state(paths: Paths, container_id: str, *, removing: bool = False) -> Co
     """The state as the files tell it now."""
     exit_path = f"{paths.container(container_id)}/exit"
     ended = _read(exit_path)
+    if ended and ended[0] in ("exited", "failed"):
+        waiting = _read(f"{paths.container_run(container_id)}/status")
+        if len(waiting) == 10 and waiting[0] == "restarting":
+            return _restarting(waiting, ended, removing)
     if ended and ended[0] == "exited" and len(ended) == 6:
         return ContainerState(
             status="removing" if removing else "exited",
@@ -138,6 +145,8 @@ def read_state(paths: Paths, container_id: str, *, removing: bool = False) -> Co
             finished_ns=int(ended[5]),
         )
     running = _read(f"{paths.container_run(container_id)}/status")
+    if len(running) == 10 and running[0] == "restarting" and alive(int(running[1]), int(running[2])):
+        return _restarting(running, ended, removing)
     if len(running) == 7 and running[6] == boot_id() and alive(int(running[1]), int(running[2])):
         return ContainerState(
             status="removing" if removing else "running",
@@ -154,6 +163,46 @@ def read_state(paths: Paths, container_id: str, *, removing: bool = False) -> Co
             return read_state(paths, container_id, removing=removing)
         return _unsaid(ended, running, removing)
     return ContainerState(status="removing" if removing else "created")
+
+
+def _restarting(waiting: list[str], ended: list[str], removing: bool) -> ContainerState:
+    """What whoever waits to start it again has said; when that one is gone, the container has just ended."""
+    _, pid, ticks, boot, _, code, oom, started, finished, count = waiting
+    error = " ".join(ended[2:]) if ended and ended[0] == "failed" else ""
+    state = ContainerState(
+        status="removing" if removing else "exited",
+        exit_code=int(code),
+        oom_killed=oom == "1",
+        error=error,
+        started_ns=int(started),
+        finished_ns=int(finished),
+        restart_count=int(count),
+    )
+    if boot != boot_id():
+        return state.replace(error="the host went down before it was started again")
+    if not alive(int(pid), int(ticks)):
+        return state.replace(error="its monitor was killed while it waited to start the container again")
+    return state if removing else state.replace(status="restarting", monitor_pid=int(pid))
+
+
+def forget_waiting(paths: Paths, container_id: str) -> None:
+    """Whoever waited to start it again is gone, or about to do it."""
+    try:
+        os.unlink(f"{paths.container_run(container_id)}/status")
+    except FileNotFoundError:
+        pass
+
+
+def end_is_recorded(paths: Paths, container_id: str) -> bool:
+    """Whether the last run has an end in the container's own file."""
+    return _read(f"{paths.container(container_id)}/exit")[:1] in (["exited"], ["failed"])
+
+
+def write_exited(paths: Paths, container_id: str, state: ContainerState) -> None:
+    """Record an end that nobody has recorded; the container's lock is held."""
+    oom = int(state.oom_killed)
+    text = f"exited {state.exit_code} 0 {oom} {state.started_ns} {state.finished_ns}\n"
+    _replace(f"{paths.container(container_id)}/exit", text)
 
 
 def wait_for_monitor(paths: Paths, container_id: str, timeout_s: float = 5.0) -> bool:

@@ -6,11 +6,10 @@ BEING_MADE until the directory is there, REMOVING from the moment that removal b
 
 from __future__ import annotations
 
-import json
-import sqlite3
-
 from tiffin.errors import ConflictError, NotFoundError
 from tiffin.model.volume import Volume
+from tiffin.plain_json import dumps, loads
+from tiffin.state.db import IntegrityError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def add(database: Database, volume: Volume) -> bool:
             volume.created_ns,
             volume.anonymous,
             BEING_MADE,
-            json.dumps(volume.to_dict(), separators=(",", ":")),
+            dumps(volume.to_dict()),
         ),
     )
     return added > 0
@@ -137,12 +136,12 @@ def mark_filled(database: Database, container_id: str) -> None:
     """The container's volumes have what its image has."""
     try:
         database.execute("UPDATE container_volumes SET filled = 1 WHERE container_id = ?", (container_id,))
-    except sqlite3.IntegrityError:
+    except IntegrityError:
         return  # the container was removed meanwhile, and its rows with it
 
 
 def _volume(record: str) -> Volume:
-    values = json.loads(record)
+    values = loads(record)
     for name in ("labels", "options"):
         values[name] = tuple((key, value) for key, value in values.get(name, ()))
     return Volume(**values)

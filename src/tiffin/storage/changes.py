@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Protocol
 
+    from tiffin.model.idmap import IdMap
     from tiffin.storage.tree import Node
 
     class Lower(Protocol):
@@ -104,11 +105,14 @@ class HostLower:
         return [] if self._bare or not self.is_directory else sorted(os.listdir(self._path))
 
 
-def changes(upper: str, image: Lower) -> Iterator[Change]:
-    """What is different from the image, parents before children, by name; the root itself is not told of."""
+def changes(upper: str, image: Lower, ids: IdMap | None = None) -> Iterator[Change]:
+    """What is different from the image, parents before children, by name; the root itself is not told of.
+
+    `ids` are those of the container's user namespace, which the upper directory's files have.
+    """
     fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield from _Walk(image).inside(b"", fd, image, image)
+        yield from _Walk(image, ids).inside(b"", fd, image, image)
     finally:
         os.close(fd)
 
@@ -125,8 +129,9 @@ class _Walk:
     are the same but below directories that were made anew or renamed.
     """
 
-    def __init__(self, root: Lower) -> None:
+    def __init__(self, root: Lower, ids: IdMap | None) -> None:
         self._root = root
+        self._ids = ids
 
     def inside(self, path: bytes, upper: int | None, merged: Lower | None, base: Lower | None) -> Iterator[Change]:
         names = {os.fsencode(name) for name in os.listdir(upper)} if upper is not None else set()
@@ -216,7 +221,10 @@ class _Walk:
             return False
         if not base.is_directory:
             return True
-        if (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) != base.attributes:
+        owner = (status.st_uid, status.st_gid)
+        if self._ids is not None:
+            owner = self._ids.inside(*owner)
+        if (stat.S_IMODE(status.st_mode), *owner) != base.attributes:
             return True
         if status.st_mtime_ns == base.mtime_ns:
             return False

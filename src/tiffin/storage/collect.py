@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from tiffin.errors import StoreError, TiffinError, os_error
+from tiffin.failpoints import failpoint
 from tiffin.model.record import Record
 from tiffin.storage.objects import NEW_PREFIX
 
@@ -111,12 +112,16 @@ def collect(paths: Paths, objects: ObjectStore, layers: LayerStore, garbage: Gar
     try:
         for container_id in garbage.containers:
             remove_writable(paths, container_id)
+        failpoint("prune.containers")
         for image_id in garbage.images:
             remove_tree(f"{paths.images}/{image_id.removeprefix('sha256:')}")
+        failpoint("prune.images")
         for diff_id in garbage.layers:
             layers.remove(diff_id)
+        failpoint("prune.layers")
         for digest in garbage.objects:
             objects.remove(digest)
+        failpoint("prune.objects")
         for path in garbage.litter:
             if os.path.isdir(path) and not os.path.islink(path):
                 remove_tree(path)

@@ -11,13 +11,14 @@ import os
 from tiffin.errors import NotFoundError, StoreError, os_error
 from tiffin.storage.mountdata import overlay_data
 from tiffin.storage.prepared import PreparedImages, is_cached
-from tiffin.storage.rootfs import MS_NODEV, MS_NOSUID, MS_RDONLY, MountStep
+from tiffin.storage.rootfs import IDMAP, MS_NODEV, MS_NOSUID, MS_RDONLY, MountStep
 from tiffin.storage.writable import create_writable, remove_writable, sync_options, writable_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tiffin.model.idmap import IdMap
     from tiffin.paths import Paths
     from tiffin.storage.layers import LayerStore
     from tiffin.storage.objects import ObjectStore
@@ -109,14 +110,16 @@ class ComposefsDriver:
             return None
         return self._content(inode.object, max_bytes)
 
-    def create(self, container_id: str, image_id: str) -> None:
+    def create(self, container_id: str, image_id: str, ids: IdMap | None = None) -> None:
         info = self._images.info(image_id)
         create_writable(
             self._paths, container_id, mode=info.mode, uid=info.uid, gid=info.gid, mtime_ns=info.mtime_ns,
-            xattrs=info.xattrs, directories=("lower",),
+            xattrs=info.xattrs, directories=("lower",), ids=ids,
         )  # fmt: skip
 
-    def steps(self, container_id: str, image_id: str, target: str, *, volatile: bool = False) -> tuple[MountStep, ...]:
+    def steps(
+        self, container_id: str, image_id: str, target: str, *, volatile: bool = False, mapped: bool = False
+    ) -> tuple[MountStep, ...]:
         metadata = self._metadata(image_id)
         _warm(metadata, image_id)
         base = self._paths.container(container_id)
@@ -131,16 +134,18 @@ class ComposefsDriver:
         return (
             # Overlay opens what it needs by itself: no flag here reaches the files that the container sees.
             MountStep(source=metadata, target=lower, fstype="erofs", flags=MS_RDONLY | MS_NOSUID | MS_NODEV),
+            *(MountStep(source=path, target=path, fstype=IDMAP) for path in (lower, self._paths.objects) if mapped),
             MountStep(source="tiffin", target=target, fstype="overlay", data=data),
         )
 
-    def view(self, image_id: str, lower: str, target: str) -> tuple[MountStep, ...]:
+    def view(self, image_id: str, lower: str, target: str, *, mapped: bool = False) -> tuple[MountStep, ...]:
         metadata = self._metadata(image_id)
         _warm(metadata, image_id)
         # Options that write to an upper directory's attributes go without saying when there is none.
         data = overlay_data((lower,), None, None, data_only=(self._paths.objects,), options=("metacopy=on",))
         return (
             MountStep(source=metadata, target=lower, fstype="erofs", flags=MS_RDONLY | MS_NOSUID | MS_NODEV),
+            *(MountStep(source=path, target=path, fstype=IDMAP) for path in (lower, self._paths.objects) if mapped),
             MountStep(source="tiffin", target=target, fstype="overlay", flags=MS_RDONLY, data=data),
         )
 

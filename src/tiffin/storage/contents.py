@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Protocol
 
+    from tiffin.model.idmap import IdMap
     from tiffin.storage.tarstream import TarReader
 
     class Content(Protocol):
@@ -121,6 +122,26 @@ def _xattrs(fd: int) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(found)
 
 
+CAPABILITY = b"security.capability"
+_REVISION_2, _REVISION_3, _REVISION_MASK = 0x0200_0000, 0x0300_0000, 0xFF00_0000
+
+
+def plain_capability(name: bytes, value: bytes) -> bytes:
+    """A file's capabilities without the user namespace's root that they count for (capabilities(7), "version 3")."""
+    head = int.from_bytes(value[:4], "little")
+    if name != CAPABILITY or len(value) != 24 or head & _REVISION_MASK != _REVISION_3:
+        return value
+    return (head & ~_REVISION_MASK | _REVISION_2).to_bytes(4, "little") + value[4:20]
+
+
+def rooted_capability(name: bytes, value: bytes, root_uid: int) -> bytes:
+    """The inverse: capabilities that count where `root_uid` of the host is root."""
+    head = int.from_bytes(value[:4], "little")
+    if name != CAPABILITY or len(value) != 20 or head & _REVISION_MASK != _REVISION_2:
+        return value
+    return (head & ~_REVISION_MASK | _REVISION_3).to_bytes(4, "little") + value[4:] + root_uid.to_bytes(4, "little")
+
+
 def open_leaf(directory: int, name: bytes) -> int:
     """Whatever is called `name` there, a symlink too, with O_PATH."""
     return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
@@ -129,16 +150,21 @@ def open_leaf(directory: int, name: bytes) -> int:
 class FileItems:
     """Items of trees: `tree` of a whole one, `single` of one inode. Names of one inode after its first are links.
 
-    `warn` is told what cannot be in a stream (sockets) or vanished.
+    `warn` is told what cannot be in a stream (sockets) or vanished. With `ids` the files are those of a container in a
+    user namespace, and the items have the ids that they have in it.
     """
 
-    def __init__(self, warn: Callable[[str], None]) -> None:
+    def __init__(self, warn: Callable[[str], None], ids: IdMap | None = None) -> None:
         self._warn = warn
+        self._ids = ids
         self._linked: dict[tuple[int, int], bytes] = {}
 
     def single(self, fd: int, path: bytes) -> Iterator[Item]:
         """The item of one inode, without what is in it; none when it is a socket."""
         entry = look(fd, path)
+        if self._ids is not None:
+            entry.uid, entry.gid = self._ids.inside(entry.uid, entry.gid)
+            entry.xattrs = tuple((name, plain_capability(name, value)) for name, value in entry.xattrs)
         if entry.kind == SOCKET:
             self._warn(f"sockets are not copied: {shown(path)}")
             return

@@ -12,7 +12,7 @@ import os
 from tiffin.storage.host import unescaped
 from tiffin.storage.inroot import open_in_root
 from tiffin.storage.probe import MS_PRIVATE, MS_REC, in_private_mounts
-from tiffin.storage.rootfs import MS_RDONLY
+from tiffin.storage.rootfs import IDMAP, MS_RDONLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,21 +31,33 @@ KERNEL_TYPES = frozenset(
 
 
 class Bind:
-    """A host path, or what `subpath` names beneath it, to show at `target` inside."""
+    """A host path, or what `subpath` names beneath it, to show at `target` inside.
 
-    __slots__ = ("readonly", "source", "subpath", "target")
+    It is `mapped` with the ids of the container's user namespace.
+    """
 
-    def __init__(self, source: str, target: str, readonly: bool, subpath: str = "") -> None:
+    __slots__ = ("mapped", "readonly", "source", "subpath", "target")
+
+    def __init__(self, source: str, target: str, readonly: bool, subpath: str = "", mapped: bool = False) -> None:
+        self.mapped = mapped
         self.source = source
         self.subpath = subpath
         self.target = target
         self.readonly = readonly
 
 
-def mounted(steps: Sequence[MountStep], target: str, binds: Sequence[Bind] = (), *, read_only: bool = False) -> int:
+def mounted(
+    steps: Sequence[MountStep],
+    target: str,
+    binds: Sequence[Bind] = (),
+    *,
+    read_only: bool = False,
+    userns_fd: int = -1,
+) -> int:
     """The root that `steps` make at `target`, with `binds` in it, as a descriptor (O_PATH) to be closed by the caller.
 
-    A bind whose source or place is missing is left out. Raises `OSError`.
+    `userns_fd` is the user namespace whose ids steps and binds are mapped to. A bind whose source or place is missing
+    is left out. Raises `OSError`.
     """
     found: list[int] = []
 
@@ -53,12 +65,15 @@ def mounted(steps: Sequence[MountStep], target: str, binds: Sequence[Bind] = (),
         done: list[str] = []
         try:
             for step in steps:
-                calls.mount(step.source, step.target, step.fstype, step.flags, step.data, "mounting the root")
+                if step.fstype == IDMAP:
+                    calls.mount_mapped(step.source, step.target, userns_fd, "mapping ids")
+                else:
+                    calls.mount(step.source, step.target, step.fstype, step.flags, step.data, "mounting the root")
                 done.append(step.target)
             if read_only:
                 calls.mount("none", target, "", MS_REMOUNT | MS_BIND | MS_RDONLY, "", "a read-only root")
             for bind in binds:
-                _bind(calls, target, bind)
+                _bind(calls, target, bind, userns_fd)
             found.append(calls.open_tree(target, recursive=bool(binds)))
         finally:
             # Now and not with the namespace, whose end the kernel may put off beyond the descriptor's.
@@ -114,7 +129,7 @@ def _raise(failure: OSError | None, found: list[int]) -> None:
         raise failure
 
 
-def _bind(calls: MountCalls, root: str, bind: Bind) -> None:
+def _bind(calls: MountCalls, root: str, bind: Bind, userns_fd: int) -> None:
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -135,8 +150,12 @@ def _bind(calls: MountCalls, root: str, bind: Bind) -> None:
                         return
                     finally:
                         os.close(below)
-                place = f"/proc/self/fd/{inside}"
-                calls.mount(f"/proc/self/fd/{source}", place, "", MS_BIND | MS_REC, "", f"showing {bind.source}")
+                found, place = f"/proc/self/fd/{source}", f"/proc/self/fd/{inside}"
+                doing = f"showing {bind.source}"
+                if bind.mapped:
+                    calls.mount_mapped(found, place, userns_fd, doing, recursive=True)
+                else:
+                    calls.mount(found, place, "", MS_BIND | MS_REC, "", doing)
             finally:
                 if source >= 0:
                     os.close(source)

@@ -13,13 +13,14 @@ import os
 
 from tiffin.errors import HostError, NotFoundError, NotSupportedError, os_error
 from tiffin.storage.mountdata import overlay_data
-from tiffin.storage.rootfs import MS_RDONLY, MountStep, recall, remember
+from tiffin.storage.rootfs import IDMAP, MS_RDONLY, MountStep, recall, remember
 from tiffin.storage.writable import create_writable, remove_writable, sync_options, writable_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tiffin.model.idmap import IdMap
     from tiffin.paths import Paths
     from tiffin.storage.probe import MountCalls
 
@@ -58,21 +59,24 @@ class HostDriver:
         finally:
             os.close(root)
 
-    def create(self, container_id: str, image_id: str) -> None:
+    def create(self, container_id: str, image_id: str, ids: IdMap | None = None) -> None:
         root = os.stat("/")
         create_writable(
             self._paths, container_id, mode=root.st_mode & 0o7777, uid=root.st_uid, gid=root.st_gid,
-            mtime_ns=root.st_mtime_ns, directories=("lower", "empty"), fill=self._fill,
+            mtime_ns=root.st_mtime_ns, directories=("lower", "empty"),
+            fill=lambda upper: self._fill(upper, ids), ids=ids,
         )  # fmt: skip
 
-    def _fill(self, upper: str) -> None:
+    def _fill(self, upper: str, ids: IdMap | None) -> None:
         for name, mode in FRESH:
             if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}"):
-                _hide(upper, f"/{name}", mode)
+                _hide(upper, f"/{name}", mode, ids)
         for path in self._covered():
-            _hide(upper, path, 0)
+            _hide(upper, path, 0, ids)
 
-    def steps(self, container_id: str, image_id: str, target: str, *, volatile: bool = False) -> tuple[MountStep, ...]:
+    def steps(
+        self, container_id: str, image_id: str, target: str, *, volatile: bool = False, mapped: bool = False
+    ) -> tuple[MountStep, ...]:
         if self._mode is None:
             known = recall(self._paths, self.name)
             if known is None:
@@ -82,7 +86,14 @@ class HostDriver:
         base = self._paths.container(container_id)
         steps = []
         lower = "/"
-        if self._mode == STACKED:
+        if mapped:
+            if self._mode == STACKED:
+                raise HostError(
+                    "the image 'host' cannot be in a user namespace on this kernel, whose overlay has no way to map ids"
+                )
+            lower = f"{base}/lower"
+            steps.append(MountStep(source="/", target=lower, fstype=IDMAP))
+        elif self._mode == STACKED:
             lower = f"{base}/lower"
             empty = f"{base}/empty"  # overlay wants two lower directories, neither inside the other
             steps.append(MountStep(source="tmpfs", target=empty, fstype="tmpfs", data="size=4k"))
@@ -92,7 +103,7 @@ class HostDriver:
         steps.append(MountStep(source="tiffin", target=target, fstype="overlay", data=data))
         return tuple(steps)
 
-    def view(self, image_id: str, lower: str, target: str) -> tuple[MountStep, ...]:
+    def view(self, image_id: str, lower: str, target: str, *, mapped: bool = False) -> tuple[MountStep, ...]:
         raise NotSupportedError(
             "the image 'host' cannot be mounted: it shows only as a container's root", hint="bind what you need with -v"
         )
@@ -172,7 +183,7 @@ class HostDriver:
             calls.umount(empty)
 
 
-def _hide(upper: str, path: str, mode: int) -> None:
+def _hide(upper: str, path: str, mode: int, ids: IdMap | None) -> None:
     """An empty directory of the container's own over the host's `path`; directories above it stay the host's."""
     made = upper
     names = path.strip("/").split("/")
@@ -184,9 +195,11 @@ def _hide(upper: str, path: str, mode: int) -> None:
             continue
         if depth < len(names):
             status = os.stat("/" + "/".join(names[:depth]))
-            os.chown(made, status.st_uid, status.st_gid)
+            os.chown(made, *(ids.outside(status.st_uid, status.st_gid) if ids else (status.st_uid, status.st_gid)))
             os.chmod(made, status.st_mode & 0o7777)
         else:
+            if ids:
+                os.chown(made, *ids.root)
             os.chmod(made, mode)
             os.setxattr(made, "trusted.overlay.opaque", b"y")  # overlayfs.rst, "Opaque directories"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tiffin.errors import InvalidImageError
+from tiffin.failpoints import failpoint
 from tiffin.storage.entry import REGULAR
 from tiffin.storage.layerfile import LayerWriter
 from tiffin.storage.layers import IngestedLayer
@@ -57,6 +58,7 @@ class Ingest:
         self._writer.finish(digest, self._hash.size, self._file_bytes)
         # A file that is there but damaged is replaced; nobody can be reading it successfully.
         self._new.appear(self._store.path(diff_id), self._new.fd, replace=not self._store.has(diff_id))
+        failpoint("layer.kept")
         return IngestedLayer(diff_id=diff_id, size_bytes=self._hash.size, file_bytes=self._file_bytes)
 
     def _tee(self, chunk: bytes) -> None:

@@ -10,6 +10,7 @@ import errno
 import os
 
 from tiffin.errors import NotFoundError, StoreError, os_error
+from tiffin.failpoints import failpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ class ObjectStore:
         except FileNotFoundError:
             make_directory(os.path.dirname(path))
             new.appear(path, new.fd, replace=replace)
+        failpoint("object.kept")
 
     def remove(self, digest: str) -> int:
         """Delete an object; returns the bytes of disk that it took, 0 when it was not there."""

@@ -11,13 +11,14 @@ import os
 from tiffin.errors import StoreError, os_error
 from tiffin.storage.mountdata import overlay_data
 from tiffin.storage.prepared import PreparedImages, is_cached
-from tiffin.storage.rootfs import MS_BIND, MountStep
+from tiffin.storage.rootfs import IDMAP, MS_BIND, MountStep
 from tiffin.storage.writable import create_writable, remove_writable, sync_options, writable_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tiffin.model.idmap import IdMap
     from tiffin.paths import Paths
     from tiffin.storage.layers import LayerStore
     from tiffin.storage.objects import ObjectStore
@@ -97,25 +98,31 @@ class OverlayDriver:
         finally:
             os.close(root)
 
-    def create(self, container_id: str, image_id: str) -> None:
+    def create(self, container_id: str, image_id: str, ids: IdMap | None = None) -> None:
         info = self._images.info(image_id)
         create_writable(
             self._paths, container_id, mode=info.mode, uid=info.uid, gid=info.gid, mtime_ns=info.mtime_ns,
-            xattrs=info.xattrs,
+            xattrs=info.xattrs, ids=ids,
         )  # fmt: skip
 
-    def steps(self, container_id: str, image_id: str, target: str, *, volatile: bool = False) -> tuple[MountStep, ...]:
+    def steps(
+        self, container_id: str, image_id: str, target: str, *, volatile: bool = False, mapped: bool = False
+    ) -> tuple[MountStep, ...]:
         if not self._images.ready(image_id):
             self._images.info(image_id)  # raises
         base = self._paths.container(container_id)
         options = (*_OPTIONS, *sync_options(base, volatile))
         data = overlay_data((self._root(image_id),), f"{base}/upper", f"{base}/work", options=options)
-        return (MountStep(source="tiffin", target=target, fstype="overlay", data=data),)
+        root = self._root(image_id)
+        shifted = (MountStep(source=root, target=root, fstype=IDMAP),) if mapped else ()
+        return (*shifted, MountStep(source="tiffin", target=target, fstype="overlay", data=data))
 
-    def view(self, image_id: str, lower: str, target: str) -> tuple[MountStep, ...]:
+    def view(self, image_id: str, lower: str, target: str, *, mapped: bool = False) -> tuple[MountStep, ...]:
         if not self._images.ready(image_id):
             self._images.info(image_id)  # raises
-        return (MountStep(source=self._root(image_id), target=target, fstype="", flags=MS_BIND),)
+        root = self._root(image_id)
+        shifted = (MountStep(source=root, target=root, fstype=IDMAP),) if mapped else ()
+        return (*shifted, MountStep(source=root, target=target, fstype="", flags=MS_BIND))
 
     def upper(self, container_id: str) -> str | None:
         upper = f"{self._paths.container(container_id)}/upper"

@@ -7,7 +7,7 @@ import os
 import stat
 
 from tiffin.errors import ConflictError, InvalidImageError, UsageError
-from tiffin.storage.contents import CHUNK_BYTES
+from tiffin.storage.contents import CHUNK_BYTES, rooted_capability
 from tiffin.storage.entry import (
     BLOCK,
     CHARACTER,
@@ -27,7 +27,9 @@ from tiffin.storage.writable import set_times
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
+    from tiffin.model.idmap import IdMap
     from tiffin.storage.contents import Content
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -82,7 +84,8 @@ class Placer:
 
     With `follow` symlinks in the way of an entry are resolved inside the root, as for a process in it; else they are
     refused. `owner` is numbers for everything, "kept" for the entries' own, or None for the caller's; where the owner
-    changes, setuid and setgid bits go. `special`: make devices and extended attributes. Use as a context manager:
+    changes, setuid and setgid bits go. `special`: make devices and extended attributes. With `ids` all of these are
+    ids in that user namespace. Use as a context manager:
     at the end directories get their times. Raises `OSError`, `ConflictError`, `InvalidImageError`.
     """
 
@@ -96,19 +99,27 @@ class Placer:
         special: bool,
         warn: Callable[[str], None],
         progress: Callable[[int], None] | None = None,
+        ids: IdMap | None = None,
     ) -> None:
+        self._ids = ids
         self._root = root_fd
         self._base = base
         self._follow = follow
-        self._owner = owner
+        self._owner = ids.outside(*owner) if ids is not None and isinstance(owner, tuple) else owner
         self._special = special
         self._warn = warn
         self._progress = progress
         self._parent: tuple[bytes, int] | None = None
         self._times: list[Entry] = []
+        self._acting: AbstractContextManager[None] | None = None
         self.written = 0
 
     def __enter__(self) -> Placer:
+        if self._ids is not None:
+            from tiffin.storage.acting import acting_as_root_of
+
+            self._acting = acting_as_root_of(self._ids)
+            self._acting.__enter__()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -119,6 +130,8 @@ class Placer:
                     set_times(".", _mtime(entry), dir_fd=parent)
         finally:
             self._forget()
+            if self._acting is not None:
+                self._acting.__exit__(None, None, None)
 
     def _forget(self) -> None:
         if self._parent is not None:
@@ -132,6 +145,10 @@ class Placer:
             raise InvalidImageError(f"the archive hides {shown(entry.path)} (.wh.), which only image layers can")
         if not entry.path:
             return  # the directory that everything is put into stays as it is
+        if self._ids is not None:
+            entry.uid, entry.gid = self._ids.outside(entry.uid, entry.gid)
+            root = self._ids.root[0]
+            entry.xattrs = tuple((name, rooted_capability(name, value, root)) for name, value in entry.xattrs)
         parent_path, _, name = entry.path.rpartition(b"/")
         parent = self._directory(parent_path)
         there = self._look(parent, name)

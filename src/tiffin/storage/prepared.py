@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from tiffin.errors import NotFoundError, StoreError, os_error
+from tiffin.failpoints import failpoint
 from tiffin.model.record import Record
 from tiffin.storage.objects import make_directory
 
@@ -86,15 +87,16 @@ class PreparedImages:
 
         When somebody else was faster, theirs stays. Raises `StoreError`.
         """
-        from tiffin.storage.removal import remove_tree
+        from tiffin.storage.workspace import Workspace
 
         final = self.directory(image_id)
-        new = f"{self._paths.temporary}/image-{os.getpid()}-{os.urandom(6).hex()}"
         try:
-            make_directory(new)
-            try:
+            with Workspace(self._paths.temporary, "image") as workspace:
+                new = f"{workspace}/{self._driver}"
+                make_directory(new)
                 info = build(new)
                 write_file(f"{new}/info", _info_line(info), 0o644)
+                failpoint("image.built")
                 make_directory(os.path.dirname(final))
                 try:
                     os.rename(new, final)
@@ -103,29 +105,25 @@ class PreparedImages:
                 except OSError as error:
                     if not self.ready(image_id):
                         raise error
-            finally:
-                remove_tree(new)
         except OSError as error:
             raise os_error(error, f"cannot prepare image {image_id}") from error
         return info.size_bytes
 
     def remove(self, image_id: str) -> None:
         """Forget a prepared image; from the first moment on it is not `ready`. Raises `StoreError`."""
-        from tiffin.storage.removal import remove_tree
+        from tiffin.storage.workspace import Workspace
 
-        gone = f"{self._paths.temporary}/gone-{os.getpid()}-{os.urandom(6).hex()}"
         final = self.directory(image_id)
         try:
-            make_directory(self._paths.temporary)
-            try:
-                os.rename(final, gone)
-            except FileNotFoundError:
-                return
-            try:
-                os.rmdir(os.path.dirname(final))
-            except OSError:
-                pass  # another driver's still is there
-            remove_tree(gone)
+            with Workspace(self._paths.temporary, "gone") as workspace:
+                try:
+                    os.rename(final, f"{workspace}/{self._driver}")
+                except FileNotFoundError:
+                    return
+                try:
+                    os.rmdir(os.path.dirname(final))
+                except OSError:
+                    pass  # another driver's still is there
         except OSError as error:
             raise os_error(error, f"cannot remove image {image_id}") from error
 

@@ -6,6 +6,7 @@ unshare(2): for CLONE_NEWNS only the calling thread leaves; the namespace is gon
 from __future__ import annotations
 
 import os
+import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,9 +16,10 @@ CLONE_NEWNS = 0x0002_0000
 MS_REC = 0x4000
 MS_PRIVATE = 0x4_0000
 MNT_DETACH = 2
-_OPEN_TREE, _MOVE_MOUNT = 428, 429  # the same on every architecture
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442  # the same on every architecture
 _AT_FDCWD = -100
-_AT_RECURSIVE, _OPEN_TREE_CLONE, _FROM_EMPTY_PATH = 0x8000, 1, 4
+_AT_RECURSIVE, _OPEN_TREE_CLONE, _FROM_EMPTY_PATH, _TO_SYMLINK = 0x8000, 1, 4, 0x10
+_AT_EMPTY_PATH, _MOUNT_ATTR_IDMAP = 0x1000, 0x0010_0000
 
 
 class MountCalls:
@@ -52,9 +54,26 @@ class MountCalls:
     def move_mount(self, tree_fd: int, target: str) -> None:
         """Put what `open_tree` gave at `target`; move_mount(2)."""
         self._checked(
-            self._libc.syscall(_MOVE_MOUNT, tree_fd, b"", _AT_FDCWD, os.fsencode(target), _FROM_EMPTY_PATH),
+            self._libc.syscall(
+                _MOVE_MOUNT, tree_fd, b"", _AT_FDCWD, os.fsencode(target), _FROM_EMPTY_PATH | _TO_SYMLINK
+            ),
             "move_mount",
         )
+
+    def map_ids(self, tree_fd: int, userns_fd: int, doing: str) -> None:
+        """Have the files of what `open_tree` gave appear with the ids of a user namespace; mount_setattr(2)."""
+        attributes = struct.pack("=QQQQ", _MOUNT_ATTR_IDMAP, 0, 0, userns_fd)
+        flags = _AT_EMPTY_PATH | _AT_RECURSIVE
+        self._checked(self._libc.syscall(_MOUNT_SETATTR, tree_fd, b"", flags, attributes, len(attributes)), doing)
+
+    def mount_mapped(self, source: str, target: str, userns_fd: int, doing: str, *, recursive: bool = False) -> None:
+        """Mount what is at `source` at `target`, with the ids of its files mapped."""
+        tree = self.open_tree(source, recursive=recursive)
+        try:
+            self.map_ids(tree, userns_fd, doing)
+            self.move_mount(tree, target)
+        finally:
+            os.close(tree)
 
     def enter(self, namespace_fd: int) -> None:
         """Have this thread go to another mount namespace; setns(2)."""
@@ -91,12 +110,7 @@ def in_private_mounts(work: Callable[[MountCalls], None]) -> OSError | None:
 
 def try_mounts(parent: str, work: Callable[[MountCalls, str], None]) -> OSError | None:
     """`in_private_mounts` with a new directory below `parent` for `work`, which is gone afterwards."""
-    from tiffin.storage.objects import make_directory
-    from tiffin.storage.removal import remove_tree
+    from tiffin.storage.workspace import Workspace
 
-    directory = f"{parent}/probe-{os.getpid()}-{os.urandom(6).hex()}"
-    make_directory(directory)
-    try:
+    with Workspace(parent, "probe") as directory:
         return in_private_mounts(lambda calls: work(calls, directory))
-    finally:
-        remove_tree(directory)

@@ -9,7 +9,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_tree(path: str) -> None:
-    """Delete the directory `path` and all below; nothing there is fine. Raises `OSError`.
+    """Delete the directory `path` and all below; nothing there is fine, and so is what others delete meanwhile.
+
+    Raises `OSError`.
 
     Subdirectories are moved up before they are emptied, so neither path length nor open files grow with the depth,
     and no name is ever looked up through another directory of the tree.
@@ -26,20 +28,32 @@ def remove_tree(path: str) -> None:
             if not directories:
                 break
             for name in directories:
-                below = os.open(name, _DIRECTORY, dir_fd=top)
+                try:
+                    below = os.open(name, _DIRECTORY, dir_fd=top)
+                except FileNotFoundError:
+                    continue
                 try:
                     for child in _unlink_files(below):
                         try:
                             os.rmdir(child, dir_fd=below)
+                        except FileNotFoundError:
+                            continue
                         except OSError:
                             moved += 1
                             os.rename(child, f"{prefix}{moved}", src_dir_fd=below, dst_dir_fd=top)
                 finally:
                     os.close(below)
-                os.rmdir(name, dir_fd=top)
+                _rmdir(name, top)
     finally:
         os.close(top)
-    os.rmdir(path)
+    _rmdir(path)
+
+
+def _rmdir(path: str, dir_fd: int | None = None) -> None:
+    try:
+        os.rmdir(path, dir_fd=dir_fd)
+    except FileNotFoundError:
+        pass
 
 
 def _unlink_files(fd: int) -> list[str]:
@@ -50,7 +64,10 @@ def _unlink_files(fd: int) -> list[str]:
             if item.is_dir(follow_symlinks=False):
                 directories.append(item.name)
             else:
-                os.unlink(item.name, dir_fd=fd)
+                try:
+                    os.unlink(item.name, dir_fd=fd)
+                except FileNotFoundError:
+                    pass
     return directories
 
 

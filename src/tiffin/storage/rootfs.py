@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
+    from tiffin.model.idmap import IdMap
     from tiffin.paths import Paths
     from tiffin.storage.layers import LayerStore
     from tiffin.storage.objects import ObjectStore
@@ -34,19 +35,23 @@ if TYPE_CHECKING:
         def image_file(self, image_id: str, path: str, max_bytes: int = 1 << 20) -> bytes | None:
             """A regular file of the image, symlinks resolved inside it; None when missing, larger or no file."""
 
-        def create(self, container_id: str, image_id: str) -> None:
-            """Make the container's writable layer."""
+        def create(self, container_id: str, image_id: str, ids: IdMap | None = None) -> None:
+            """Make the container's writable layer; with `ids` for a container in a user namespace."""
 
         def steps(
-            self, container_id: str, image_id: str, target: str, *, volatile: bool = False
+            self, container_id: str, image_id: str, target: str, *, volatile: bool = False, mapped: bool = False
         ) -> tuple[MountStep, ...]:
             """Mounts to do in order in a private mount namespace; after the last one `target` is the root.
 
-            `volatile` is for a container that is removed at its end: nothing it writes is synced to disk.
+            `volatile` is for a container that is removed at its end: nothing it writes is synced to disk. With
+            `mapped` the image's files appear with the ids of the container's user namespace: some steps are `IDMAP`.
             """
 
-        def view(self, image_id: str, lower: str, target: str) -> tuple[MountStep, ...]:
-            """Mounts that show the image itself, read-only, at `target`; `lower` is an empty directory to use."""
+        def view(self, image_id: str, lower: str, target: str, *, mapped: bool = False) -> tuple[MountStep, ...]:
+            """Mounts that show the image itself, read-only, at `target`; `lower` is an empty directory to use.
+
+            `mapped` is as for `steps`; what steps of several have in common is to be done once.
+            """
 
         def upper(self, container_id: str) -> str | None:
             """The directory with what the container changed, None when there is none."""
@@ -67,6 +72,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND = 0x1000
 MAX_MOUNT_DATA = 4095  # one page with its NUL, mount(2)
 DRIVERS = ("composefs", "overlay")
+IDMAP = "idmap"  # the fstype of a step that mounts `source` at `target` with the ids of its files mapped
 
 
 class MountStep(Record):

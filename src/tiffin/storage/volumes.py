@@ -10,6 +10,7 @@ import fcntl
 import os
 
 from tiffin.errors import os_error
+from tiffin.failpoints import failpoint
 from tiffin.storage.removal import remove_tree, tree_usage
 
 TYPE_CHECKING = False
@@ -103,8 +104,11 @@ def fill(paths: Paths, name: str, copy: Callable[[str], bool]) -> None:
             remove_tree(f"{base}/filling")
             if not copy(f"{base}/filling"):
                 return
+            failpoint("volume.copied")
             os.rename(f"{base}/filling", f"{base}/filled")
+            failpoint("volume.filled")
         _settle(f"{base}/filled", f"{base}/_data")
+        failpoint("volume.settled")
     except OSError as error:
         raise os_error(error, f"cannot copy the image's files into the volume {name}") from error
 

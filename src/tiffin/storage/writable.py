@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tiffin.model.idmap import IdMap
     from tiffin.paths import Paths
 
 
@@ -25,6 +26,7 @@ def create_writable(
     xattrs: Sequence[tuple[bytes, bytes]] = (),
     directories: Sequence[str] = (),
     fill: Callable[[str], None] | None = None,
+    ids: IdMap | None = None,
 ) -> None:
     """Make `upper`, `work` and the named `directories`. The root directory of the container looks as `upper` does.
 
@@ -48,6 +50,10 @@ def create_writable(
             os.mkdir(new, 0o700)
         if fill is not None:
             fill(new)
+        if ids is not None:
+            # Overlay makes its work directory as root of the host, so `upper` cannot be seen through a mapped mount:
+            # what is in it has the host's ids of the container's users.
+            uid, gid = ids.outside(uid, gid)
         if uid or gid:
             os.chown(new, uid, gid)
         os.chmod(new, mode)

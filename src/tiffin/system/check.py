@@ -20,6 +20,7 @@ def check(parts: Parts, *, contents: bool) -> list[str]:
         problems = [f"the state database is damaged: {finding}" for finding in parts.database.check()]
         if problems:
             return problems
+        parts.images.finish()
         with store_lock(parts.paths, exclusive=True):
             images = image_records.all_images(parts.database)
             problems += _litter(parts)

@@ -21,15 +21,16 @@ def info(parts: Parts) -> dict[str, Any]:
 
     found = [pause.read_state(parts, container.id) for container, _ in records.all_containers(parts.database)]
     states = ["paused" if state.paused else state.status for state in found]
+    running = states.count("running") + states.count("restarting")  # as Docker counts
     system = os.uname()
     driver, reason = parts.storage_choice()
     version = str(parts.cgroups.version)
     return {
         "ServerVersion": __version__,
         "Containers": len(states),
-        "ContainersRunning": states.count("running"),
+        "ContainersRunning": running,
         "ContainersPaused": states.count("paused"),
-        "ContainersStopped": len(states) - states.count("running") - states.count("paused"),
+        "ContainersStopped": len(states) - running - states.count("paused"),
         "Images": len(parts.images.list()),
         "Driver": driver,
         "DriverStatus": [["Chosen because", reason]],

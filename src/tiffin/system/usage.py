@@ -62,7 +62,7 @@ def disk_usage(parts: Parts) -> dict[str, Any]:
         for image in images
     ]
     volumes = _volumes(parts)
-    idle = [row for row in containers if row["Status"] != "running"]
+    idle = [row for row in containers if row["Status"] not in ("running", "restarting")]
     return {
         "Images": {
             "TotalCount": len(images),

@@ -6,6 +6,7 @@ import os
 
 from tiffin.containers.names import ALLOWED
 from tiffin.errors import ConflictError, NotFoundError, TiffinError, UsageError
+from tiffin.failpoints import failpoint
 from tiffin.model.volume import ANONYMOUS_LABEL, Volume, VolumeInfo
 from tiffin.state import volumes as records
 from tiffin.state.db import now_ns
@@ -69,6 +70,7 @@ def create(
     finish(parts)
     with parts.database.transaction() as database:
         records.add(database, volume)
+    failpoint("volume.recorded")
     ensure(parts, volume.name)
     return records.get(parts.database, volume.name)
 
@@ -85,8 +87,10 @@ def _ensure_locked(parts: Parts, name: str) -> None:
         _drop_empty(f"{parts.paths.volumes}/{name}")
         raise NotFoundError(f"no such volume: {name}")
     storage.make(parts.paths, name)
+    failpoint("volume.directory")
     if state == records.BEING_MADE:
         records.mark_ready(parts.database, name)
+        failpoint("volume.ready")
 
 
 def _drop_empty(directory: str) -> None:
@@ -146,6 +150,7 @@ def remove(parts: Parts, name: str) -> None:
             f"remove {name}: volume is in use - [{', '.join(container_id for container_id, _ in users)}]",
             hint=f"remove the container {' and '.join(container for _, container in users)} first",
         )
+    failpoint("volume.marked")
     finish_removal(parts, name)
 
 
@@ -157,7 +162,9 @@ def finish_removal(parts: Parts, name: str, *, wait: bool = True) -> None:
             _drop_empty(f"{parts.paths.volumes}/{name}")
         elif state == records.REMOVING:
             storage.remove(parts.paths, name)
+            failpoint("volume.removed")
             records.delete(parts.database, name)
+            failpoint("volume.deleted")
 
 
 def finish(parts: Parts) -> None:

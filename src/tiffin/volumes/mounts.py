@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from tiffin.errors import NotFoundError, UsageError
+from tiffin.failpoints import failpoint
 from tiffin.model.container import Mount
 from tiffin.model.volume import Volume
 from tiffin.state import containers as container_records
@@ -131,6 +132,7 @@ def prepare(parts: Parts, container: Container) -> None:
             raise NotFoundError(f"the volume {mount.source} of container {container.name!r} is missing") from error
     if unfilled:
         records.mark_filled(parts.database, container.id)
+        failpoint("create.filled")
 
 
 def _fill(parts: Parts, container: Container, mount: Mount) -> None:

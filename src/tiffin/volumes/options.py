@@ -106,7 +106,7 @@ def _address(name: str) -> str:
         raise UsageError(f"{what}: {name}: {error.strerror}") from error
 
 
-def joined(paths: Paths, mount: Mount, running: list[tuple[int, int, str]]) -> tuple[int, int, str, int] | None:
+def joined(mount: Mount, running: list[tuple[int, int, str]]) -> tuple[int, int, str, int] | None:
     """Where a volume that begins empty is mounted already: process, its start, path inside, f_type; None: nowhere.
 
     `running` are (process, start ticks, target) of the containers that use the volume.

@@ -87,7 +87,7 @@ def check_sysctls(sysctls: Iterable[tuple[str, str]], *, network: str, ipc: str)
 
 
 def _own(key: str, kind: str, mode: str) -> None:
-    if mode == "host" or mode.startswith("container:"):
+    if mode == "host" or mode.startswith(("container:", "ns:")):
         raise UsageError(
             f"the sysctl {key!r} cannot be set, because the container shares the {kind} namespace ({mode})"
         )
