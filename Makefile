@@ -10,7 +10,7 @@ XDIST ?= 2
 # Users have compiled modules, and a command that compiles its own each time is not what we test and measure.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-v2 setup lint format unit integration bench reliability peers fuzz clean
+.PHONY: help demo test test-v2 setup lint format unit integration differential parity man bench reliability peers fuzz clean
 
 help:
 	@echo "make demo         set up what is missing, then run real containers"
@@ -20,6 +20,9 @@ help:
 	@echo "make unit         the tests that need no root"
 	@echo "make integration  the tests that run containers (root)"
 	@echo "make test-v2      cgroup and container tests on pure cgroup v2 and Linux 6.1, in an emulated machine (4 minutes)"
+	@echo "make differential the same commands given to Docker and to Tiffin, and what comes of them compared (root)"
+	@echo "make parity       write docs/PARITY.md anew from the tables of options"
+	@echo "make man          man pages and completion scripts, below build/help"
 	@echo "make bench        figures beside the installed ones of docker.io, podman, crun and bubblewrap"
 	@echo "make reliability  1,000 containers at once, 64 commands at once for a minute, 1,000 kills (5 minutes)"
 	@echo "make peers        install those packages"
@@ -77,6 +80,16 @@ test: lint
 test-v2: setup
 	scripts/setup-system v2
 	$(BIN)/python tests/v2/run.py
+
+differential: setup
+	scripts/setup-system differential
+	$(BIN)/pytest tests/differential
+
+parity: setup
+	$(BIN)/python scripts/parity --write $(if $(DOCKER),--docker $(DOCKER))
+
+man: setup
+	$(BIN)/python -m tiffin.cli.manual build/help
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py $(if $(WRITE),--write docs/PERFORMANCE.md)

@@ -47,7 +47,9 @@ static operation *const operations[MAX_OP_CODE + 1] = {
     [OP_CREDS] = op_creds,
     [OP_CAPS] = op_caps,
     [OP_INIT] = op_init,
+    [OP_PASS_FDS] = op_pass_fds,
     [OP_EXEC] = op_exec,
+    [OP_RUNTIME] = op_runtime,
 };
 
 /* What the parent ignores or blocks, and what the engine did, is not the container's. */
@@ -134,7 +136,7 @@ _Noreturn void child_main(struct child *child)
 
 int child_handshake(struct child *child)
 {
-    struct message message = {.kind = MESSAGE_READY};
+    struct message message = {.kind = MESSAGE_READY, .container = child->container};
     char go;
     CHECK(child->failure, RETRY(write(child->channel, &message, sizeof message)), "write", "the parent");
     /* An end here means that the parent is gone, in the moment before it could take us along. */

@@ -9,6 +9,7 @@ enum message_kind { MESSAGE_READY = 1, MESSAGE_ERROR, MESSAGE_CONSOLE };
 
 struct message {
     int kind;
+    pid_t container; /* MESSAGE_READY: the process that is to be watched, where it is not the sender */
     struct failure failure;
 };
 
@@ -19,6 +20,11 @@ struct child {
     int stdio[3];              /* pipe ends to become 0-2; -1 leaves the inherited one */
     int tasks[MAX_TASKS_FILES]; /* opened before any namespace was entered */
     int tasks_index;
+    pid_t container;           /* made by another runtime, or 0 */
+    int passed_from;           /* the first descriptor for the program beyond its stdio */
+    int passed_left;           /* and how many of them the caller gave */
+    int passed;                /* how many are in place */
+    bool tell_pid;             /* the program looks for its own pid in LISTEN_PID */
     int cgroup_procs;          /* where clone3 could not put us, or -1 */
     uint64_t namespaces;       /* to enter before anything else (role exec) */
     uint64_t rows, columns;
@@ -84,6 +90,9 @@ int op_creds(struct child *child, const struct op *op);
 int op_caps(struct child *child, const struct op *op);
 
 int op_init(struct child *child, const struct op *op);
+int op_pass_fds(struct child *child, const struct op *op);
+void fill_listen_pid(char *const *environment);
+int op_runtime(struct child *child, const struct op *op);
 int op_exec(struct child *child, const struct op *op);
 
 #endif

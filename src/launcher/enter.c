@@ -2,9 +2,11 @@
 #include "base.h"
 
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "event.h"
 #include "kernel.h"
 #include "roles.h"
 #include "spawn.h"
@@ -15,6 +17,7 @@ struct entry {
     struct spawn spawn;
     struct child child;
     struct failure failure;
+    struct events events;
     int channel;
     int proc;
     pid_t pid;
@@ -47,6 +50,9 @@ static int note_plan(struct entry *entry)
         } else if (op.code == OP_ENTER) {
             if (hold_process(entry, &op) < 0)
                 return -1;
+        } else if (op.code == OP_EVENTS) {
+            entry->events.path = op.field[0].bytes;
+            entry->events.actor = op.field[1].bytes;
         } else {
             spawn_note(&entry->spawn, &op);
         }
@@ -133,10 +139,24 @@ static int start(struct entry *entry, uint64_t *ticks)
     if (entry->pid < 0)
         return -1;
     close_fd(&entry->spawn.enter_pidfd);
+    for (int i = 0; i < entry->child.passed_left; i++)
+        close(entry->child.passed_from + i);
     return await_exec(entry, ticks);
 }
 
-int role_exec(bool detach)
+/* Give the plan's pages back, but for the few words that are needed at the end. */
+static void keep_events(struct entry *entry)
+{
+    size_t size = event_room(&entry->events);
+    char *room = size ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : MAP_FAILED;
+    if (room == MAP_FAILED)
+        entry->events.path = NULL;
+    else
+        event_copy(&entry->events, &room);
+    plan_free(&entry->plan);
+}
+
+int role_exec(bool detach, int passed)
 {
     struct entry entry = {.failure = {.op = -1}, .channel = -1, .proc = -1, .pid = -1};
     entry.spawn.enter_pidfd = -1;
@@ -145,6 +165,10 @@ int role_exec(bool detach)
     entry.child.failure = &entry.failure;
     for (int i = 0; i < 3; i++)
         entry.child.stdio[i] = -1;
+    entry.child.passed_from = PASSED_FD;
+    entry.child.passed_left = passed;
+    for (int fd = PASSED_FD; fd < PASSED_FD + passed; fd++)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
     sigset_t awaited;
     block_signals(&awaited);
     fcntl(STATUS_FD, F_SETFD, FD_CLOEXEC);
@@ -162,8 +186,12 @@ int role_exec(bool detach)
     /* Detached, the program belongs to the system's reaper from here on. */
     if (detach)
         return 0;
-    plan_free(&entry.plan);
+    keep_events(&entry);
     int code = await_end(entry.pid, &awaited);
+    char more[32];
+    struct text text = text_in(more, sizeof more);
+    event_number(&text, "exitCode", (uint64_t)code);
+    event_write(&entry.events, -1, "exec_die", more);
     report_exit(STATUS_FD, code);
     return code;
 }

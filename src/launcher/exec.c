@@ -46,12 +46,12 @@ static void exec_in_path(const char *name, char *const *arguments, char *const *
     errno = refused ? EACCES : ENOENT;
 }
 
-/* Nothing but 0-2 may reach the program. All our descriptors are close-on-exec; this covers any that are not ours. */
-static void close_on_exec_above_stdio(void)
+/* Nothing but 0-2 and what was passed may reach the program. All our descriptors are close-on-exec; this covers any that are not ours. */
+static void close_on_exec_from(int first)
 {
-    if (sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
+    if (sys_close_range((unsigned)first, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
         return;
-    for (int fd = 3; fd < 1024; fd++)
+    for (int fd = first; fd < 1024 + MAX_PASSED; fd++)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
@@ -79,7 +79,9 @@ int op_exec(struct child *child, const struct op *op)
     /* Not before the privileges are gone: in a running container anything may lie at /dev/null. */
     if (child->role == ROLE_EXEC && own_null_device(child) < 0)
         return -1;
-    close_on_exec_above_stdio();
+    close_on_exec_from(3 + child->passed);
+    if (child->tell_pid)
+        fill_listen_pid(environment);
     if (child_handshake(child) < 0)
         return -1;
     if (strchr(name, '/'))

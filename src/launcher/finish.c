@@ -142,6 +142,28 @@ _Noreturn void monitor_run_on_exit(char **arguments)
     _exit(127);
 }
 
+/* Before the exit is recorded: whoever waits for that may write what comes after. */
+static void tell_end(struct monitor *monitor, const struct exit_state *state)
+{
+    char more[96];
+    struct text text = text_in(more, sizeof more);
+    event_number(&text, "execDuration", (state->finished_ns - state->started_ns) / 1000000000u);
+    event_number(&text, "exitCode", (uint64_t)state->code);
+    if (state->oom)
+        event_write(&monitor->events, monitor->run_dir, "oom", "");
+    event_write(&monitor->events, monitor->run_dir, "die", more);
+    event_write_last(&monitor->events);
+}
+
+void monitor_delete_foreign(char **arguments)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        monitor_run_on_exit(arguments);
+    if (pid > 0)
+        RETRY(waitpid(pid, NULL, 0));
+}
+
 _Noreturn void monitor_finish(struct monitor *monitor, int status)
 {
     struct exit_state state = {.started_ns = monitor->started_ns, .finished_ns = clock_ns(CLOCK_REALTIME)};
@@ -157,7 +179,10 @@ _Noreturn void monitor_finish(struct monitor *monitor, int status)
     state.oom = monitor->options.oom_file && cgroup_saw_oom(monitor->options.oom_file);
     if (monitor->health)
         health_end(monitor->health, monitor->options.directory);
+    if (monitor->options.runtime_delete)
+        monitor_delete_foreign(monitor->options.runtime_delete);
     remove_cgroups(monitor);
+    tell_end(monitor, &state);
     /* Said before the exit is: nobody may find it ended, do nothing about it, and see it start again. */
     struct restart restart;
     uint64_t ran_ns = clock_ns(CLOCK_MONOTONIC) - monitor->began_ns;

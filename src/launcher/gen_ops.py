@@ -28,6 +28,8 @@ def header(ops_py: str) -> str:
         f"#define MAX_PLAN_BYTES {module.MAX_PLAN_BYTES}u",
         f"#define STDIO_TTY {module.STDIO_TTY}u",
         f"#define STDIO_OPEN_STDIN {module.STDIO_OPEN_STDIN}u",
+        f"#define STDIO_PASSED {module.STDIO_PASSED}u",
+        f"#define MAX_PASSED {module.MAX_PASSED}",
         f"#define MAX_OP_CODE {max(code for code, _ in table.values())}",
         f"#define MAX_OP_FIELDS {max(len(signature) for _, signature in table.values())}",
         "#define TIFFIN_OPS(X) \\",

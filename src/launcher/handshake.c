@@ -28,6 +28,7 @@ int handshake_step(int channel, struct handshake *handshake, struct failure *fai
         return 1;
     default:
         handshake->ready = true;
+        handshake->container = message.container;
         return 1;
     }
 }

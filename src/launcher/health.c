@@ -37,6 +37,7 @@ struct health {
     int run_dir;
     pid_t pid; /* the container's first process */
     enum { STARTING, HEALTHY, UNHEALTHY } status;
+    bool changed;
     uint64_t streak;
     uint64_t began_ns, due_ns, deadline_ns; /* CLOCK_MONOTONIC; the deadline is that of a check under way */
     pid_t role;                             /* the launcher that carries a check out, or 0 */
@@ -217,6 +218,7 @@ static bool ending(const struct health *health)
 
 static void record(struct health *health, enum how how, int code)
 {
+    int before = (int)health->status;
     /* A check that the container's end has ended says nothing. */
     if (code != 0 && ending(health)) {
         health->recorded = true;
@@ -238,6 +240,7 @@ static void record(struct health *health, enum how how, int code)
         if (++health->streak >= health->options->retries)
             health->status = UNHEALTHY;
     }
+    health->changed = health->changed || (int)health->status != before;
     /* On a full disk the file stays as it was; the next result tries again. */
     (void)!write_file(health, health->run_dir);
 }
@@ -396,7 +399,7 @@ int health_wait(const struct health *health, struct pollfd *polls)
     return left > INT_MAX ? INT_MAX : (int)left;
 }
 
-void health_turn(struct health *health, const struct pollfd *polls)
+static void turn(struct health *health, const struct pollfd *polls)
 {
     uint64_t now = now_ns();
     if (!health->role) {
@@ -418,6 +421,16 @@ void health_turn(struct health *health, const struct pollfd *polls)
     if (!health->recorded && !paused(health))
         record(health, TIMEOUT, -1);
     health->recorded = true;
+}
+
+const char *health_turn(struct health *health, const struct pollfd *polls)
+{
+    static const char *const told[] = {NULL, "health_status: healthy", "health_status: unhealthy"};
+    turn(health, polls);
+    if (!health->changed)
+        return NULL;
+    health->changed = false;
+    return told[health->status];
 }
 
 void health_end(struct health *health, const char *directory)

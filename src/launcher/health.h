@@ -26,8 +26,9 @@ struct health *health_begin(const struct health_options *options, int run_dir, p
 /* What to wait for, and for how long at most: milliseconds, -1 for ever. */
 int health_wait(const struct health *health, struct pollfd *polls);
 
-/* After waiting: read what came, start a check that is due, end one that takes too long. */
-void health_turn(struct health *health, const struct pollfd *polls);
+/* After waiting: read what came, start a check that is due, end one that takes too long. The new status as the events
+   name it when it has changed, else NULL. */
+const char *health_turn(struct health *health, const struct pollfd *polls);
 
 /* The container has ended. What is known of its last health is written to `directory`, where it is kept. */
 void health_end(struct health *health, const char *directory);

@@ -25,11 +25,14 @@ struct launch {
     struct child child;
     struct failure failure;
     struct monitor *monitor;
-    struct field on_exit, again;
+    struct field on_exit, again, runtime_delete;
+    pid_t helper; /* who has another runtime make the container */
     struct op device;
-    int run_dir_op, log_op, health_op;
+    int run_dir_op, health_op;
     bool owner;
     int child_ends[3];
+    int passed;
+    bool passed_stdio;
     int channel;
 };
 
@@ -45,15 +48,10 @@ static void note_op(struct launch *launch, const struct op *op)
     case OP_EXIT_FILE:
         monitor->options.exit_file = field[0].bytes;
         break;
-    case OP_LOG:
-        monitor->log.path = field[0].bytes;
-        monitor->log.limit = field[1].number;
-        monitor->log.files = field[2].number;
-        launch->log_op = op->index;
-        break;
     case OP_STDIO:
         monitor->options.tty = field[0].number & STDIO_TTY;
         monitor->options.open_stdin = field[0].number & STDIO_OPEN_STDIN;
+        launch->passed_stdio = field[0].number & STDIO_PASSED;
         break;
     case OP_TTY_SIZE:
         launch->child.rows = field[0].number;
@@ -84,11 +82,22 @@ static void note_op(struct launch *launch, const struct op *op)
         monitor->options.directory = field[0].bytes;
         launch->again = field[1];
         break;
+    case OP_RUNTIME:
+        launch->runtime_delete = field[2];
+        break;
     case OP_DEVICE_BPF:
         launch->device = *op;
         break;
+    case OP_EVENTS:
+        monitor->events.path = field[0].bytes;
+        monitor->events.actor = field[1].bytes;
+        break;
+    case OP_EVENT_LAST:
+        monitor->events.last[monitor->events.last_count++] = field[0].bytes;
+        break;
     default:
-        spawn_note(&launch->spawn, op);
+        if (!log_note(&monitor->log, op))
+            spawn_note(&launch->spawn, op);
     }
 }
 
@@ -147,10 +156,11 @@ static size_t list_size(const struct field *list)
 static int keep_options(struct launch *launch)
 {
     struct options *options = &launch->monitor->options;
-    const char **strings[] = {&options->exit_file,   &options->oom_file,       &launch->monitor->log.path,
+    const char **strings[] = {&options->exit_file,   &options->oom_file,
                               &options->directory,   &options->health.plan,    &options->health.freezer,
                               &options->health.frozen};
-    size_t size = list_size(&launch->on_exit) + list_size(&launch->again);
+    size_t size = list_size(&launch->on_exit) + list_size(&launch->again) + list_size(&launch->runtime_delete) +
+                  event_room(&launch->monitor->events) + log_kept_size(&launch->monitor->log);
     for (size_t i = 0; i < COUNT(strings); i++)
         size += copied_size(*strings[i]);
     for (int i = 0; i < options->remove_count; i++)
@@ -160,11 +170,14 @@ static int keep_options(struct launch *launch)
         return failed(&launch->failure, "mmap", NULL);
     options->on_exit = copy_list(&room, &launch->on_exit);
     options->again = copy_list(&room, &launch->again);
+    options->runtime_delete = copy_list(&room, &launch->runtime_delete);
     options->run_dir = NULL;
     for (size_t i = 0; i < COUNT(strings); i++)
         *strings[i] = copy(&room, *strings[i]);
     for (int i = 0; i < options->remove_count; i++)
         options->remove[i] = copy(&room, options->remove[i]);
+    event_copy(&launch->monitor->events, &room);
+    log_keep(&launch->monitor->log, room);
     plan_free(&launch->plan);
     return 0;
 }
@@ -199,9 +212,14 @@ static int detach(struct launch *launch)
 static int make_pipes(struct launch *launch)
 {
     struct monitor *monitor = launch->monitor;
+    launch->child.passed_from = PASSED_FD + (launch->passed_stdio ? 3 : 0);
+    launch->child.passed_left = launch->passed - (launch->passed_stdio ? 3 : 0);
+    REQUIRE(&launch->failure, launch->child.passed_left >= 0, EBADF, "pass", "stdio");
     if (monitor->options.tty)
         return 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3 && launch->passed_stdio; i++)
+        launch->child_ends[i] = PASSED_FD + i;
+    for (int i = 0; i < 3 && !launch->passed_stdio; i++) {
         int ends[2];
         if (i == 0 && !monitor->options.open_stdin)
             continue;
@@ -240,6 +258,9 @@ static int start_child(struct launch *launch)
     monitor->child = spawn_child(&launch->spawn, &launch->child, &launch->channel, ours, COUNT(ours), &launch->failure);
     for (int i = 0; i < 3; i++)
         close_fd(&launch->child_ends[i]);
+    /* They are the container's alone: who waits for their end waits for its end, not for ours. */
+    for (int i = 0; i < launch->child.passed_left; i++)
+        close(launch->child.passed_from + i);
     return monitor->child > 0 ? 0 : -1;
 }
 
@@ -253,10 +274,8 @@ static int prepare_monitor(struct launch *launch)
     CHECK(&launch->failure, monitor->run_dir, "open", run_dir);
     monitor->listener = state_listen(monitor->run_dir);
     CHECK(&launch->failure, monitor->listener, "listen", run_dir);
-    launch->failure.op = launch->log_op;
-    if (monitor->log.path)
-        CHECK(&launch->failure, log_open(&monitor->log), "open", monitor->log.path);
-    launch->failure.op = -1;
+    if (log_open(&monitor->log, &launch->failure) < 0)
+        return -1;
     if (!launch->owner)
         return 0;
     monitor->clients = client_new(OWNER_IN_FD, OWNER_OUT_FD, true);
@@ -285,6 +304,10 @@ static int await_exec(struct launch *launch, uint64_t *ticks)
             return -1;
         if (!handshake.ready)
             continue;
+        if (handshake.container) {
+            launch->helper = monitor->child;
+            monitor->child = handshake.container;
+        }
         AUTO_CLOSE int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
         *ticks = proc < 0 ? 0 : start_ticks(proc, monitor->child);
         monitor->started_ns = clock_ns(CLOCK_REALTIME);
@@ -302,8 +325,11 @@ static int await_exec(struct launch *launch, uint64_t *ticks)
     }
     if (step < 0)
         return -1;
-    if (handshake.ready)
+    if (handshake.ready) {
+        if (launch->helper)
+            RETRY(waitpid(launch->helper, NULL, 0));
         return 0;
+    }
     int status = 0;
     kill(monitor->child, SIGKILL);
     RETRY(waitpid(monitor->child, &status, 0));
@@ -321,6 +347,15 @@ static _Noreturn void give_up(struct launch *launch)
         kill(monitor->child, SIGKILL);
         RETRY(waitpid(monitor->child, NULL, 0));
     }
+    if (launch->helper) {
+        kill(launch->helper, SIGKILL);
+        RETRY(waitpid(launch->helper, NULL, 0));
+    }
+    if (launch->runtime_delete.size) {
+        char *words[MAX_RUNTIME_WORDS + 1];
+        field_strings(&launch->runtime_delete, words);
+        monitor_delete_foreign(words);
+    }
     monitor_abandon(monitor);
     if (report_failure(STATUS_FD, &launch->failure) < 0 && launch->on_exit.size) {
         /* The engine is gone, so nobody else will tidy up. */
@@ -331,13 +366,14 @@ static _Noreturn void give_up(struct launch *launch)
     _exit(1);
 }
 
-static _Noreturn void launch_container(void)
+static _Noreturn void launch_container(int passed)
 {
     static struct monitor monitor = {
         .run_dir = -1, .listener = -1, .signals = -1, .slave = -1, .stdin_fd = -1, .child = -1, .log = {.fd = -1},
         .streams = {{.fd = -1, .kind = STREAM_STDOUT}, {.fd = -1, .kind = STREAM_STDERR}}};
     struct launch launch = {.monitor = &monitor, .failure = {.op = -1}, .child_ends = {-1, -1, -1}, .channel = -1};
     launch.spawn.enter_pidfd = -1;
+    launch.passed = passed;
     launch.child.plan = &launch.plan;
     launch.child.role = ROLE_LAUNCH;
     launch.child.failure = &launch.failure;
@@ -346,13 +382,20 @@ static _Noreturn void launch_container(void)
     launch.owner =
         fcntl(OWNER_IN_FD, F_SETFD, FD_CLOEXEC) == 0 && fcntl(OWNER_OUT_FD, F_SETFD, FD_CLOEXEC) == 0;
     fcntl(STATUS_FD, F_SETFD, FD_CLOEXEC);
+    for (int fd = PASSED_FD; fd < PASSED_FD + passed; fd++)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
     if (detach(&launch) < 0 || plan_read(&launch.plan, PLAN_FD, ROLE_LAUNCH, &launch.failure) < 0)
         give_up(&launch);
     close(PLAN_FD);
     note_plan(&launch);
+    /* What another runtime makes is an orphan when that has done its work: ours. */
+    if (launch.runtime_delete.size)
+        prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     if (start_child(&launch) < 0 || prepare_monitor(&launch) < 0 || await_exec(&launch, &ticks) < 0)
         give_up(&launch);
     close(launch.channel);
+    event_write(&monitor.events, monitor.run_dir, "start", "");
+    prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
     report_started(STATUS_FD, monitor.child, ticks);
     close(STATUS_FD);
     state_reserve_exit(monitor.options.exit_file);
@@ -361,11 +404,11 @@ static _Noreturn void launch_container(void)
     monitor_run(&monitor);
 }
 
-int role_launch(void)
+int role_launch(int passed)
 {
     pid_t pid = fork();
     if (pid == 0)
-        launch_container();
+        launch_container(passed);
     if (pid < 0) {
         struct failure failure = {.op = -1};
         failed(&failure, "fork", NULL);

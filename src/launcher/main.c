@@ -7,6 +7,7 @@
 
 #include "guard.h"
 #include "kernel.h"
+#include "ops.h"
 #include "roles.h"
 #include "wire.h"
 
@@ -14,7 +15,7 @@
 #define TIFFIN_VERSION "unknown"
 #endif
 
-static const char usage[] = "usage: tiffin-launch launch | exec [-d] | wait | userns UID_MAP GID_MAP | --version\n"
+static const char usage[] = "usage: tiffin-launch launch [fds] | exec [-d] [fds] | wait | hold | userns UID_MAP GID_MAP | --version\n"
                             "A plan is read from descriptor 3, the outcome written to descriptor 4.\n";
 
 /* Whatever the caller left open beyond the descriptors that a role knows must not reach a container. */
@@ -36,16 +37,31 @@ static void close_from(unsigned first)
         close(fd);
 }
 
+/* How many descriptors the caller passes; -1 for what is no number. */
+static int count_of(const char *word)
+{
+    int count = 0;
+    for (; *word >= '0' && *word <= '9' && count <= MAX_PASSED; word++)
+        count = count * 10 + (*word - '0');
+    return *word || count > MAX_PASSED ? -1 : count;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "--version") == 0)
         return write_all(1, "tiffin-launch " TIFFIN_VERSION "\n", sizeof "tiffin-launch " TIFFIN_VERSION) < 0;
-    bool launch = argc == 2 && strcmp(argv[1], "launch") == 0;
-    bool detach = argc == 3 && strcmp(argv[1], "exec") == 0 && strcmp(argv[2], "-d") == 0;
-    bool exec = detach || (argc == 2 && strcmp(argv[1], "exec") == 0);
+    if (argc == 2 && strcmp(argv[1], "hold") == 0) {
+        close_from(STATUS_FD);
+        return role_hold();
+    }
     bool wait = argc == 2 && strcmp(argv[1], "wait") == 0;
     bool userns = argc == 4 && strcmp(argv[1], "userns") == 0;
-    if (!launch && !exec && !wait && !userns) {
+    bool launch = argc >= 2 && strcmp(argv[1], "launch") == 0;
+    bool exec = argc >= 2 && strcmp(argv[1], "exec") == 0;
+    bool detach = exec && argc >= 3 && strcmp(argv[2], "-d") == 0;
+    int words = 2 + detach;
+    int passed = (launch || exec) && argc == words + 1 ? count_of(argv[words]) : 0;
+    if (!wait && !userns && ((!launch && !exec) || argc > words + 1 || passed < 0)) {
         write_all(2, usage, sizeof usage - 1);
         return 2;
     }
@@ -54,7 +70,14 @@ int main(int argc, char **argv)
         write_all(2, usage, sizeof usage - 1);
         return 2;
     }
-    close_from(launch ? OWNER_OUT_FD + 1 : STATUS_FD + 1);
+    close_from((unsigned)(PASSED_FD + passed));
+    for (int fd = OWNER_IN_FD; exec && fd < PASSED_FD; fd++)
+        close(fd);
+    for (int fd = PASSED_FD; fd < PASSED_FD + passed; fd++)
+        if (fcntl(fd, F_GETFD) < 0) {
+            write_all(2, usage, sizeof usage - 1);
+            return 2;
+        }
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     struct failure failure = {.op = -1};
     if (guard_self(argv, &failure) < 0) {
@@ -65,5 +88,5 @@ int main(int argc, char **argv)
         return role_wait();
     if (userns)
         return role_userns(argv[2], argv[3]);
-    return launch ? role_launch() : role_exec(detach);
+    return launch ? role_launch(passed) : role_exec(detach, passed);
 }

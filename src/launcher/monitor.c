@@ -3,10 +3,11 @@
 #include <link.h>
 #include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+
+#include "log_format.h"
 
 extern const ElfW(Ehdr) __ehdr_start; /* by the linker */
 
@@ -129,6 +130,11 @@ bool monitor_serve_client(struct monitor *monitor, struct client *client)
         if (monitor->options.tty && monitor->streams[0].fd >= 0) {
             struct winsize size = {.ws_row = (unsigned short)incoming.rows, .ws_col = (unsigned short)incoming.columns};
             ioctl(monitor->streams[0].fd, TIOCSWINSZ, &size);
+            char more[64];
+            struct text text = text_in(more, sizeof more);
+            event_number(&text, "height", size.ws_row);
+            event_number(&text, "width", size.ws_col);
+            event_write(&monitor->events, monitor->run_dir, "resize", more);
         }
         break;
     case FRAME_CLOSE_STDIN:
@@ -206,24 +212,15 @@ static void serve_clients(struct monitor *monitor, const struct pollfd *poll_ent
     }
 }
 
-/* Give back the whole pages in a range of memory. */
-static void release(const void *from, const void *to)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t start = ((uintptr_t)from + page - 1) & ~(page - 1);
-    uintptr_t end = (uintptr_t)to & ~(page - 1);
-    if (start < end)
-        madvise((void *)start, end - start, MADV_DONTNEED);
-}
-
 /* Most containers are quiet most of the time: give back what a start or a burst of output used. */
 static void release_memory(struct monitor *monitor)
 {
     for (int i = 0; i < 2; i++) {
         const struct stream *stream = &monitor->streams[i];
-        release(stream->line + stream->used, stream->line + sizeof stream->line);
+        release_pages(stream->line + stream->used, stream->line + sizeof stream->line);
     }
-    release(monitor->stdin_pending + monitor->stdin_end, monitor->stdin_pending + sizeof monitor->stdin_pending);
+    release_pages(monitor->stdin_pending + monitor->stdin_end, monitor->stdin_pending + sizeof monitor->stdin_pending);
+    log_release();
     release_program();
 }
 
@@ -235,7 +232,7 @@ void release_program(void)
         if (header->p_type != PT_LOAD || header->p_flags & PF_W)
             continue;
         const char *start = __ehdr_start.e_type == ET_DYN ? base + header->p_vaddr : (const char *)header->p_vaddr;
-        release(start, start + header->p_memsz);
+        release_pages(start, start + header->p_memsz);
     }
 }
 
@@ -257,8 +254,10 @@ _Noreturn void monitor_run(struct monitor *monitor)
         int due = health_wait(monitor->health, polls + SLOT_HEALTH);
         bool sooner = due >= 0 && (timeout < 0 || due < timeout);
         int ready = poll(polls, count, sooner ? due : timeout);
-        if (monitor->health && ready >= 0)
-            health_turn(monitor->health, polls + SLOT_HEALTH);
+        const char *told =
+            monitor->health && ready >= 0 ? health_turn(monitor->health, polls + SLOT_HEALTH) : NULL;
+        if (told)
+            event_write(&monitor->events, monitor->run_dir, told, "");
         if (ready == 0 && !sooner) {
             release_memory(monitor);
             timeout = -1;

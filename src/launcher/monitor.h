@@ -3,6 +3,7 @@
 #define TIFFIN_MONITOR_H
 
 #include "client.h"
+#include "event.h"
 #include "health.h"
 #include "log.h"
 #include "plan.h"
@@ -16,6 +17,7 @@ struct options {
     const char *remove[MAX_REMOVE];
     int remove_count;
     char **on_exit; /* NULL: nothing to run */
+    char **runtime_delete; /* NULL: the container is our own */
     bool tty;
     bool open_stdin;
     const char *directory; /* the container's, where its restart policy is; NULL: never started again */
@@ -35,6 +37,7 @@ struct stream {
 struct monitor {
     struct options options;
     struct log log;
+    struct events events;
     int run_dir;
     int listener;
     int signals; /* signalfd for SIGCHLD */
@@ -75,6 +78,9 @@ bool monitor_serve_client(struct monitor *monitor, struct client *client);
 
 /* Give back the program's text: what is needed again comes back from the page cache, by itself. */
 void release_program(void);
+
+/* Have another runtime forget its container, and kill what is left of it. */
+void monitor_delete_foreign(char **arguments);
 
 /* Undo what a launch that failed has made. */
 void monitor_abandon(struct monitor *monitor);

@@ -5,7 +5,16 @@
 #include "base.h"
 #include "ops.h"
 
-enum { MAX_TASKS_FILES = 32, MAX_REMOVE = 64, MAX_JOINS = 8, MAX_BORROWED = 32, MAX_TREES = 256, MAX_ON_EXIT = 256 };
+enum {
+    MAX_TASKS_FILES = 32,
+    MAX_REMOVE = 64,
+    MAX_JOINS = 8,
+    MAX_BORROWED = 32,
+    MAX_TREES = 256,
+    MAX_ON_EXIT = 256,
+    MAX_LAST_EVENTS = 64,
+    MAX_RUNTIME_WORDS = 32
+};
 
 enum role { ROLE_LAUNCH, ROLE_EXEC, ROLE_WAIT };
 

@@ -5,13 +5,16 @@
 #include "base.h"
 
 /* Descriptors that the engine passes. */
-enum { PLAN_FD = 3, STATUS_FD = 4, OWNER_IN_FD = 5, OWNER_OUT_FD = 6 };
+enum { PLAN_FD = 3, STATUS_FD = 4, OWNER_IN_FD = 5, OWNER_OUT_FD = 6, PASSED_FD = 7 };
 
-/* Start a container and stay as its monitor; the calling process returns at once. */
-int role_launch(void);
+/* `passed` descriptors from PASSED_FD on are the container's. Start a container and stay as its monitor; the calling process returns at once. */
+int role_launch(int passed);
 
 /* Start a process in a running container and wait for it; with `detach`, do not wait. */
-int role_exec(bool detach);
+int role_exec(bool detach, int passed);
+
+/* Hold the terminal whose master is PLAN_FD until its other side is closed. */
+int role_hold(void);
 
 /* Wait until it is time to start a container again whose last launch failed; the calling process returns at once. */
 int role_wait(void);
@@ -22,6 +25,7 @@ int role_userns(const char *uid_map, const char *gid_map);
 /* Wait for what the child says before its program runs. */
 struct handshake {
     bool ready; /* it did everything but exec */
+    pid_t container; /* the process to watch, where it is not the child itself */
     int console; /* the terminal's master, or -1 */
 };
 

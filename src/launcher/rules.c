@@ -1,9 +1,11 @@
 #include "rules.h"
 
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "kernel.h"
+#include "log_format.h"
 
 enum {
     IN_LAUNCH = 1, /* allowed in role launch */
@@ -19,6 +21,9 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_RUN_DIR] = SETUP | IN_WAIT | ONCE,
     [OP_EXIT_FILE] = SETUP | ONCE,
     [OP_LOG] = SETUP | ONCE,
+    [OP_LOG_JSON] = SETUP | ONCE,
+    [OP_LOG_SINK] = SETUP | ONCE,
+    [OP_LOG_SYSLOG] = SETUP | ONCE,
     [OP_STDIO] = SETUP | ONCE,
     [OP_TTY_SIZE] = IN_BOTH | ONCE,
     [OP_CLONE] = SETUP | ONCE,
@@ -34,6 +39,8 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_RESTART] = SETUP | IN_WAIT | ONCE,
     [OP_FAILED] = IN_WAIT | ONCE,
     [OP_UNSHARE] = IN_LAUNCH,
+    [OP_EVENTS] = IN_BOTH | ON_HOST | ONCE,
+    [OP_EVENT_LAST] = SETUP,
     [OP_ENTER] = IN_EXEC | ONCE,
     [OP_PROPAGATION] = SETUP,
     [OP_MOUNT] = SETUP,
@@ -63,6 +70,8 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_CREDS] = IN_BOTH | ONCE,
     [OP_CAPS] = IN_BOTH | ONCE,
     [OP_INIT] = IN_LAUNCH | ONCE,
+    [OP_RUNTIME] = SETUP | ONCE,
+    [OP_PASS_FDS] = IN_BOTH | ONCE,
     [OP_EXEC] = IN_BOTH | ONCE,
     [OP_DONOR] = SETUP,
     [OP_TREE_FROM] = SETUP,
@@ -96,8 +105,27 @@ static const char *check_values(const struct op *op)
     switch (op->code) {
     case OP_LOG:
         return f[1].number < 4096 || f[2].number < 1 || f[2].number > 1000 ? "bad log limits" : NULL;
+    case OP_LOG_JSON:
+        return f[0].size > MAX_ATTRIBUTES ? "too long" : NULL;
+    case OP_LOG_SINK:
+        if (f[0].number < SINK_JOURNAL || f[0].number > SINK_SYSLOG_5424_MICRO)
+            return "unknown kind";
+        if (f[1].number != SOCK_DGRAM && f[1].number != SOCK_STREAM)
+            return "unknown socket type";
+        if (f[2].size < sizeof(sa_family_t) || f[2].size > sizeof(struct sockaddr_storage))
+            return "bad address";
+        return f[3].number > 1 || f[5].size > MAX_SINK_HEAD || f[6].size > MAX_SINK_HEAD ? "bad value" : NULL;
+    case OP_LOG_SYSLOG:
+        return f[0].number > 23 ? "bad facility" : NULL;
     case OP_STDIO:
-        return f[0].number & ~(uint64_t)(STDIO_TTY | STDIO_OPEN_STDIN) ? "unknown flags" : NULL;
+        return f[0].number & ~(uint64_t)(STDIO_TTY | STDIO_OPEN_STDIN | STDIO_PASSED) ? "unknown flags" : NULL;
+    case OP_RUNTIME:
+        for (int i = 0; i < 3; i++)
+            if (f[i].size == 0 || f[i].size > MAX_RUNTIME_WORDS)
+                return "bad argument list";
+        return f[5].size > MAX_TASKS_FILES ? "too many" : NULL;
+    case OP_PASS_FDS:
+        return f[0].number > MAX_PASSED || f[1].number > 1 ? "bad value" : NULL;
     case OP_TTY_SIZE:
         return f[0].number > 65535 || f[1].number > 65535 ? "too large" : NULL;
     case OP_CLONE:
@@ -166,6 +194,9 @@ static const char *check_values(const struct op *op)
                                                                                               : NULL;
     case OP_RLIMIT:
         return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 2 ? "bad limit" : NULL;
+        return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 1 ? "bad limit" : NULL;
+    case OP_EVENTS:
+        return f[0].size && f[1].size ? NULL : "no file or actor";
     case OP_OOM_SCORE_ADJ:
         return f[0].number > 2000 ? "out of range" : NULL;
     case OP_UMASK:
@@ -245,6 +276,10 @@ const char *rules_check(struct rules *rules, const struct op *op)
         return "given twice";
     if (seen[OP_EXEC])
         return "after EXEC";
+    if (seen[OP_RUNTIME])
+        return "after RUNTIME";
+    if (seen[OP_PASS_FDS] && op->code != OP_EXEC)
+        return "after PASS_FDS";
     if ((rule & IN_ROOT) && !seen[OP_ROOT])
         return "before ROOT";
     if ((rule & (IN_ROOT | ON_HOST)) && seen[OP_PIVOT])
@@ -254,7 +289,8 @@ const char *rules_check(struct rules *rules, const struct op *op)
     if (op->code == OP_CAPS && !seen[OP_CREDS])
         return "before CREDS";
     /* Without a mount namespace of its own, the child would rearrange the host. */
-    if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT || op->code == OP_TREE) &&
+    if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT || op->code == OP_TREE ||
+         op->code == OP_RUNTIME) &&
         !(rules->namespaces & CLONE_NEWNS) && !(seen[OP_USERNS] && !seen[OP_CLONE]))
         return "without a new mount namespace";
     if ((op->code == OP_HOSTNAME || op->code == OP_DOMAINNAME) && !(rules->namespaces & CLONE_NEWUTS))
@@ -278,7 +314,7 @@ const char *rules_finish(const struct rules *rules)
     const uint32_t *seen = rules->seen;
     if (rules->role == ROLE_WAIT)
         return !seen[OP_RUN_DIR] ? "no RUN_DIR" : !seen[OP_RESTART] ? "no RESTART" : NULL;
-    if (!seen[OP_EXEC])
+    if (!seen[OP_EXEC] && !seen[OP_RUNTIME])
         return "no EXEC";
     if (seen[OP_HEALTH] && !seen[OP_RESTART])
         return "HEALTH without RESTART";
@@ -292,6 +328,10 @@ const char *rules_finish(const struct rules *rules)
         return "USERNS without CLONE";
     if (seen[OP_ROOT] && !seen[OP_PIVOT])
         return "ROOT without PIVOT";
+    if (seen[OP_LOG_JSON] && !seen[OP_LOG])
+        return "LOG_JSON without LOG";
+    if (seen[OP_RUNTIME])
+        return seen[OP_ROOT] || seen[OP_CONSOLE] ? "RUNTIME with ROOT or CONSOLE" : NULL;
     if (rules->tty != (seen[OP_CONSOLE] != 0))
         return "a terminal needs both STDIO_TTY and CONSOLE";
     return NULL;

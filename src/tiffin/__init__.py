@@ -46,8 +46,11 @@ if TYPE_CHECKING:
         RestartPolicy,
         Ulimit,
     )
+    from tiffin.model.event import Event
     from tiffin.model.image import HistoryEntry, Image, ImageConfig
+    from tiffin.model.pod import Pod, PodInfo
     from tiffin.model.resources import Resources
+    from tiffin.model.stats import Stats
     from tiffin.model.volume import Volume, VolumeInfo
     from tiffin.runtime.attach import Attachment
     from tiffin.state.health import Health, HealthResult
@@ -61,6 +64,7 @@ __all__ = [
     "Container",
     "ContainerInfo",
     "ContainerState",
+    "Event",
     "ExecSession",
     "FileChange",
     "Health",
@@ -69,7 +73,10 @@ __all__ = [
     "Image",
     "ImageConfig",
     "LogLine",
+    "Pod",
+    "PodInfo",
     "Result",
+    "Stats",
     "Volume",
     "VolumeInfo",
     # What is asked of a container.
@@ -114,7 +121,10 @@ _HOMES = {
         "RestartPolicy",
         "Ulimit",
     ),
+    "tiffin.model.event": ("Event",),
+    "tiffin.model.stats": ("Stats",),
     "tiffin.model.image": ("HistoryEntry", "Image", "ImageConfig"),
+    "tiffin.model.pod": ("Pod", "PodInfo"),
     "tiffin.model.resources": ("Resources",),
     "tiffin.model.volume": ("Volume", "VolumeInfo"),
     "tiffin.runtime.attach": ("Attachment",),

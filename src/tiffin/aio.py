@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 from tiffin.containers.boot import BootResult
@@ -13,6 +13,9 @@ from tiffin.containers.result import Result
 from tiffin.engine import Engine
 from tiffin.errors import ConflictError
 from tiffin.model.container import Container, ContainerConfig, ContainerInfo
+from tiffin.model.event import Event
+from tiffin.model.pod import Pod, PodInfo
+from tiffin.model.stats import Stats
 from tiffin.runtime.attach import Attachment
 
 T = TypeVar("T")
@@ -40,8 +43,8 @@ class AsyncEngine:
     async def create(self, config: ContainerConfig) -> Container:
         return await asyncio.to_thread(self.engine.create, config)
 
-    async def start(self, container: str) -> None:
-        await asyncio.to_thread(self.engine.start, container)
+    async def start(self, container: str, *, pass_fds: Sequence[int | tuple[str, int]] = ()) -> None:
+        await asyncio.to_thread(self.engine.start, container, pass_fds=pass_fds)
 
     async def run(
         self,
@@ -103,11 +106,56 @@ class AsyncEngine:
     async def exec_run(self, container: str, command: Sequence[str], **options: Any) -> Result:
         return await asyncio.to_thread(self.engine.exec_run, container, command, **options)
 
+    async def create_pod(self, name: str | None = None, **options: Any) -> Pod:
+        return await asyncio.to_thread(self.engine.create_pod, name, **options)
+
+    async def pods(self) -> list[PodInfo]:
+        return await asyncio.to_thread(self.engine.pods)
+
+    async def pod(self, reference: str) -> PodInfo:
+        return await asyncio.to_thread(self.engine.pod, reference)
+
+    async def start_pod(self, pod: str) -> None:
+        await asyncio.to_thread(self.engine.start_pod, pod)
+
+    async def stop_pod(self, pod: str, *, timeout_s: float | None = None) -> None:
+        await asyncio.to_thread(self.engine.stop_pod, pod, timeout_s=timeout_s)
+
+    async def remove_pod(self, pod: str, *, force: bool = False) -> None:
+        await asyncio.to_thread(self.engine.remove_pod, pod, force=force)
+
     async def logs(self, container: str, **options: Any) -> AsyncIterator[LogLine]:
         """A container's output line by line; with `follow=True` until it ends."""
         lines = await asyncio.to_thread(self.engine.logs, container, **options)
         while (line := await asyncio.to_thread(_next, lines)) is not None:
             yield line
+
+    async def events(
+        self,
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        filters: Mapping[str, Sequence[str]] | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[Event]:
+        """What happened; with `follow` what happens from now on, too. No thread is held while nothing does."""
+        from tiffin.system import events
+
+        chosen = filters or {}
+        events.check_filters(chosen)
+        paths = self.engine._parts.paths
+        found = events.poll(paths, since_ns, until_ns, chosen, follow=follow)
+        for event in found:
+            if event is None:
+                await asyncio.sleep(events.LOOK_AGAIN_S)
+            else:
+                yield event
+
+    async def stats(self, container: str) -> Stats:
+        return await asyncio.to_thread(self.engine.stats, container)
+
+    async def stats_all(self) -> list[Stats]:
+        return await asyncio.to_thread(self.engine.stats_all)
 
 
 def _next(lines: Iterator[LogLine]) -> LogLine | None:

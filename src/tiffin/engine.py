@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from tiffin.engine_events import Observation
 from tiffin.engine_files import ContainerFiles
 from tiffin.engine_lifecycle import Lifecycle
+from tiffin.engine_pods import Pods
 from tiffin.engine_volumes import Volumes
 from tiffin.errors import ConflictError
 from tiffin.model.container import Container, ContainerConfig, ContainerInfo, RestartPolicy
@@ -35,7 +37,7 @@ def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
-class Engine(ContainerFiles, Lifecycle, Volumes):
+class Engine(ContainerFiles, Lifecycle, Pods, Volumes, Observation):
     """A store of images and the containers made from them.
 
     Use it as a context manager, or `close()` it. Any number of engines, threads and processes may work on the same
@@ -46,6 +48,7 @@ class Engine(ContainerFiles, Lifecycle, Volumes):
     (default: /run/tiffin, or `run` in a root of one's own). `storage` names the driver for new containers
     ("composefs", "overlay"; default: the best that works here). `cgroup_parent` is the cgroup above the containers'.
     `userns` is the user namespace of new containers that ask for none ("auto"; default: $TIFFIN_USERNS, else "host").
+    `runtime` runs new containers: "native" (default: $TIFFIN_RUNTIME, else this), "crun", "runc", or a path.
     `debug` receives specs, plans and timings as text, `warn` what could not be given (default: Python's warnings).
     """
 
@@ -59,8 +62,9 @@ class Engine(ContainerFiles, Lifecycle, Volumes):
         debug: Callable[[str], None] | None = None,
         warn: Callable[[str], None] = _warn,
         userns: str | None = None,
+        runtime: str | None = None,
     ) -> None:
-        self._parts = Parts(root, run_root, storage, cgroup_parent, debug, warn, userns)
+        self._parts = Parts(root, run_root, storage, cgroup_parent, debug, warn, userns, runtime)
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +80,11 @@ class Engine(ContainerFiles, Lifecycle, Volumes):
     def root(self) -> str:
         """The directory that everything is kept in."""
         return self._parts.paths.root
+
+    @property
+    def run_root(self) -> str:
+        """The directory of what does not survive a reboot."""
+        return self._parts.paths.run
 
     # Images
 
@@ -142,14 +151,16 @@ class Engine(ContainerFiles, Lifecycle, Volumes):
         *,
         format: str = "docker-archive",
         compression: str = "none",
+        progress: Callable[[int], None] | None = None,
     ) -> None:
         """Write images to a file, a stream, or (oci-dir) a directory.
 
-        `format` is docker-archive, oci-archive or oci-dir; `compression` of layers none, gzip or zstd. NotFoundError.
+        `format` is docker-archive, oci-archive or oci-dir; `compression` of layers none, gzip or zstd;
+        `progress` gets the number of bytes written so far to a file or stream. NotFoundError.
         """
         from tiffin.images.save import save
 
-        save(self._parts.images, references, destination, format=format, compression=compression)
+        save(self._parts.images, references, destination, format=format, compression=compression, progress=progress)
 
     def bootstrap(
         self,
@@ -186,17 +197,24 @@ class Engine(ContainerFiles, Lifecycle, Volumes):
         return create.create(self._parts, config)
 
     def start(
-        self, container: str, *, attach: bool = False, tty_size: tuple[int, int] | None = None
+        self,
+        container: str,
+        *,
+        attach: bool = False,
+        tty_size: tuple[int, int] | None = None,
+        pass_fds: Sequence[int | tuple[str, int]] = (),
     ) -> Attachment | None:
         """Start a container; one that runs is left alone, unless `attach` is asked (ConflictError).
 
         With `attach` its input and output from the very first byte; whoever asked then removes the container after
         its end if its config says `auto_remove`, and says so by `Attachment.acknowledge()`. `tty_size` is rows and
-        columns. CommandNotFound, CommandNotExecutable, LaunchError, HostError.
+        columns. `pass_fds` are descriptors that the program finds from 3 on; as pairs of a name and a number it is
+        told of them in LISTEN_FDS and so on. CommandNotFound, CommandNotExecutable, LaunchError, HostError.
         """
         from tiffin.containers import start
 
-        return start.start(self._parts, self._get(container), attach=attach, tty_size=tty_size)
+        found = self._get(container)
+        return start.start(self._parts, found, attach=attach, tty_size=tty_size, pass_fds=pass_fds)
 
     def run(
         self,
@@ -255,6 +273,7 @@ class Engine(ContainerFiles, Lifecycle, Volumes):
 
     def attach(self, container: str) -> Attachment:
         """Connect to a running container's input and output. ConflictError when it does not run, or is paused."""
+        from tiffin.containers import events
         from tiffin.runtime.attach import connect
 
         info = self.container(container)
@@ -265,7 +284,9 @@ class Engine(ContainerFiles, Lifecycle, Volumes):
             raise ConflictError(f"container {found.name!r} is not running", hint="`tiffin start -a` starts it")
         if info.state.paused:
             raise ConflictError("You cannot attach to a paused container, unpause it first")
-        return connect(self._parts.paths.container_run(found.id))
+        attachment = connect(self._parts.paths.container_run(found.id))
+        events.tell(self._parts, found, "attach")
+        return attachment
 
     def exec(
         self,
@@ -278,22 +299,26 @@ class Engine(ContainerFiles, Lifecycle, Volumes):
         tty: bool = False,
         tty_size: tuple[int, int] | None = None,
         user: str | None = None,
+        groups: Sequence[str] = (),
         workdir: str | None = None,
         env: Sequence[str] = (),
         privileged: bool = False,
         detach: bool = False,
+        pass_fds: Sequence[int | tuple[str, int]] = (),
     ) -> ExecSession:
         """Start one more process in a running container.
 
         `stdin`, `stdout`, `stderr` are descriptors that the process gets as they are (None: /dev/null); with `tty`
-        the session's `master` is its terminal instead. Empty `user` and `workdir` mean the container's.
+        the session's `master` is its terminal instead. Empty `user` and `workdir` mean the container's; `groups` are
+        further ones. `pass_fds` as of `start`.
         ConflictError when the container does not run, CommandNotFound, CommandNotExecutable, LaunchError.
         """
         from tiffin.containers.execute import execute
 
         return execute(
             self._parts, self._get(container), command, stdio=(stdin, stdout, stderr), tty=tty, tty_size=tty_size,
-            user=user, workdir=workdir, env=env, privileged=privileged, detach=detach,
+            user=user, groups=groups, workdir=workdir, env=env, privileged=privileged, detach=detach,
+            pass_fds=pass_fds,
         )  # fmt: skip
 
     def exec_run(self, container: str, command: Sequence[str], *, input: bytes | None = None, **options: Any) -> Result:

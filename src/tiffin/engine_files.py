@@ -69,13 +69,18 @@ class ContainerFiles:
 
         return diff(self._parts, self._get(container))
 
-    def export(self, container: str, destination: IO[bytes] | str) -> None:
-        """Write all files of a container, but none of what is mounted in it, as a tar to a stream or file."""
+    def export(
+        self, container: str, destination: IO[bytes] | str, *, progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Write all files of a container, but none of what is mounted in it, as a tar to a stream or file.
+
+        `progress` gets the number of bytes written so far to a file.
+        """
         from tiffin.containers import changed
 
         found = self._get(container)
         if isinstance(destination, str):
-            changed.export_file(self._parts, found, destination)
+            changed.export_file(self._parts, found, destination, progress)
         else:
             changed.export(self._parts, found, destination)
 
@@ -88,14 +93,16 @@ class ContainerFiles:
         author: str = "",
         message: str = "",
         pause: bool = True,
+        progress: Callable[[int], None] | None = None,
     ) -> Image:
         """Make an image of a container: its image's layers and one more with what it changed.
 
-        `changes` are Dockerfile instructions; with `pause` a running container stands still meanwhile. UsageError,
-        NotSupportedError for the image `host`.
+        `changes` are Dockerfile instructions; with `pause` a running container stands still meanwhile; `progress`
+        gets the number of bytes read so far. UsageError, NotSupportedError for the image `host`.
         """
         from tiffin.containers.commit import commit
 
         return commit(
-            self._parts, self._get(container), name, changes=changes, author=author, message=message, pause=pause
-        )
+            self._parts, self._get(container), name, changes=changes, author=author, message=message, pause=pause,
+            progress=progress,
+        )  # fmt: skip

@@ -34,6 +34,7 @@ class Parts:
         debug: Callable[[str], None] | None,
         warn: Callable[[str], None],
         userns: str | None = None,
+        runtime: str | None = None,
     ) -> None:
         self.userns = os.environ.get("TIFFIN_USERNS", "") if userns is None else userns
         self.paths = paths_for(root, run_root)
@@ -41,6 +42,7 @@ class Parts:
         self.cgroup_parent = cgroup_parent
         self.debug = debug
         self.warn = warn
+        self.runtime = runtime or os.environ.get("TIFFIN_RUNTIME", "")
         self._storage = storage
         self._lock = RLock()  # guards what follows
         self._drivers: dict[str, RootfsDriver] = {}

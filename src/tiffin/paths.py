@@ -44,6 +44,11 @@ class Paths(Record):
         return f"{self.root}/volumes"
 
     @property
+    def pods(self) -> str:
+        """One directory per pod, `ID:NAME`, so that names are unique; absent until there is a pod."""
+        return f"{self.root}/pods"
+
+    @property
     def cache(self) -> str:
         """Derived data; deleting it costs time only."""
         return f"{self.root}/cache"
@@ -52,6 +57,11 @@ class Paths(Record):
     def temporary(self) -> str:
         """Unfinished work, on the same file system as the rest; anything here that no live process holds is litter."""
         return f"{self.root}/tmp"
+
+    @property
+    def events(self) -> str:
+        """What happened, a line each; `events.1` beside it is older."""
+        return f"{self.root}/events"
 
     def container(self, container_id: str) -> str:
         return f"{self.root}/containers/{container_id}"

@@ -70,6 +70,13 @@ def debian_tar() -> Path:
     return cached_debian_tar("debian-bookworm-minbase.tar")
 
 
+def systemd_tar() -> Path:
+    """The same with systemd, D-Bus and sudo; without what only people read."""
+    unread = ("doc", "locale", "man", "zoneinfo")
+    options = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in unread]
+    return cached_debian_tar("debian-bookworm-systemd.tar", "--include=systemd,systemd-sysv,dbus,sudo", *options)
+
+
 def cached_debian_tar(name: str, *options: str) -> Path:
     """The tar that mmdebstrap makes of minbase with further `options`, kept as `CACHE/name`."""
     CACHE.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import pytest
 
 import tiffin
+from harness import docker_peer
+from harness.docker_peer import DockerPeer
 from harness.images import busybox_tar, debian_tar
 from harness.leaks import wait_gone
 from harness.terminal import Terminal
@@ -183,3 +185,12 @@ def terminal(tiffin_cli: Runner) -> Iterator[Callable[..., Terminal]]:
     yield open_terminal
     for screen in opened:
         screen.close()
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[DockerPeer]:
+    """A private Docker to compare with, see `harness.docker_peer`."""
+    if not docker_peer.installed():
+        pytest.skip("there is no Docker here to compare with")
+    with docker_peer.running() as docker:
+        yield docker

@@ -50,3 +50,19 @@ def test_it_stays_when_asked_to(engine: tiffin.Engine, busybox: str) -> None:
             assert await aio.containers(all=True) == []
 
     asyncio.run(work())
+
+
+def test_events_are_followed_without_a_thread(engine: tiffin.Engine, busybox: str) -> None:
+    async def watch() -> list[str]:
+        async with AsyncEngine(engine.root) as aio:
+            run = asyncio.create_task(aio.run(busybox, ["true"]))
+            seen = []
+            async for event in aio.events(filters={"type": ["container"]}, follow=True):
+                seen.append(event.action)
+                if event.action == "destroy":
+                    break
+            await run
+            assert await aio.stats_all() == []
+            return seen
+
+    assert asyncio.run(asyncio.wait_for(watch(), 30)) == ["create", "attach", "start", "die", "destroy"]

@@ -441,6 +441,25 @@ def test_the_containers_own_view(driver: CgroupDriver, start: Start, read_only: 
     assert lines == ["True", answer] * len(probe)
 
 
+def test_a_delegated_cgroup_and_its_limits(driver: CgroupDriver, start: Start) -> None:
+    """What is lent can be written to, and what limits it cannot be seen from inside."""
+    plan = driver.create(ID, Resources(pids_limit=50), devices.DEFAULT, delegated=(0, 0))
+    mounts = driver.mounts(private=True, delegated=True)
+    assert [(fstype, target) for fstype, _, target, _ in mounts] == [("cgroup2", "/sys/fs/cgroup")]
+    process = start(plan, VIEWER.format(mounts=mounts, probe=["/sys/fs/cgroup"]) + LOOSEN)
+    assert finish(process).splitlines()[1:] == ["True", "writable"]
+    assert driver.read(ID).pids_limit == 50
+    assert driver.create(ID, Resources(), devices.DEFAULT).into != plan.into, "the next one may have none"
+
+
+LOOSEN = """
+try:
+    open("/sys/fs/cgroup/pids.max", "w").write("max")
+except OSError:
+    pass
+"""
+
+
 def test_creating_is_fast(driver: CgroupDriver) -> None:
     """The budget is 1.5 ms; measured 0.4. Five times that here, since the machine may be busy."""
     limits = Resources(memory_bytes=64 * MB, cpus=1, pids_limit=100)

@@ -195,6 +195,15 @@ def test_several_at_once_go_on_after_a_failure(tiffin: Runner, busybox: str) -> 
     assert result == (1, "aa\nbb\n", "tiffin: no such container: nosuch\n`tiffin ps -a` lists what is here\n")
 
 
+def test_what_is_gone_need_not_be_removed_by_force(tiffin: Runner, busybox: str) -> None:
+    assert busybox
+    gone = tiffin("rm", "-f", "nosuch")
+    assert gone == (0, "", "tiffin: no such container: nosuch\n`tiffin ps -a` lists what is here\n")
+    result = tiffin("rmi", "-f", "nosuch")
+    assert (result.code, result.out) == (0, "")
+    assert result.err.startswith("tiffin: no such image: nosuch\n")
+
+
 def test_attach_watches_without_taking_over(tiffin: Runner, busybox: str) -> None:
     script = "trap 'exit 4' TERM; while true; do echo tick; sleep 0.1; done"
     tiffin.ok("run", "-d", "--name", "c1", busybox, "sh", "-c", script)
@@ -232,3 +241,11 @@ def test_sizes(tiffin: Runner, busybox: str) -> None:
     tiffin.ok("create", "--name", "c1", busybox, "true")
     written, all_of_it = tiffin.ok("inspect", "-s", "-f", "{{.SizeRw}} {{.SizeRootFs}}", "c1").split()
     assert int(all_of_it) - int(written) == int(tiffin.ok("inspect", "-f", "{{.Size}}", busybox)) > 0
+
+
+def test_exec_makes_no_working_directory(tiffin: Runner, busybox: str) -> None:
+    tiffin.ok("run", "-d", "--name", "c1", busybox, "sleep", "60")
+    result = tiffin("exec", "-w", "/not/there", "c1", "pwd")
+    assert (result.code, result.out) == (125, "")
+    assert result.err == "tiffin: cannot change to the working directory /not/there: No such file or directory\n"
+    assert tiffin("exec", "c1", "ls", "/not").code == 1

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import tiffin as package
 from tiffin import Engine
 from tiffin.errors import NotFoundError, UsageError
-from tiffin.model.container import ContainerConfig, Mount
+from tiffin.model.container import ContainerConfig, HealthCheck, Mount
 
 Tiffin = Callable[..., Any]
 FIRST = 1 << 19
@@ -270,6 +271,19 @@ def test_another_containers_user_namespace(engine: Engine, busybox: str) -> None
     assert engine.exec_run("donor", ["stat", "-c", "%u", "/dev/shm/x"]).stdout == "0\n"
 
 
+def test_the_user_namespace_comes_with_the_others(engine: Engine, busybox: str) -> None:
+    start(engine, "donor", ipc="shareable")
+    joiner = engine.create(ContainerConfig(image=busybox, network="container:donor"))
+    assert joiner.config.userns == f"container:{engine.container('donor').container.id}"
+    assert sh(engine, "id -u; cat /proc/self/uid_map", userns="", pid="container:donor").split()[2] == str(FIRST)
+    # A third one, and one that is told not to.
+    start(engine, "second", userns="", ipc="container:donor")
+    assert sh(engine, "cat /proc/self/uid_map", userns="", uts="container:second").split()[1] == str(FIRST)
+    assert sh(engine, "cat /proc/self/uid_map", userns="host", network="container:donor").split()[1] == "0"
+    with pytest.raises(UsageError, match="privileged mode is incompatible with user namespaces"):
+        engine.create(ContainerConfig(image=busybox, network="container:donor", privileged=True))
+
+
 def test_an_engine_with_a_default(engine_root: str, busybox: str, tiffin: Tiffin) -> None:
     with package.Engine(engine_root, userns="auto") as engine:
         assert engine.run(busybox, ["cat", "/proc/self/uid_map"]).stdout.split()[1] == str(FIRST)
@@ -366,3 +380,12 @@ def test_the_command_line(tiffin: Tiffin, busybox: str) -> None:
     tiffin.ok("run", "--userns", "auto", "--name", "kept", "busybox", "true")
     assert tiffin.ok("inspect", "-f", "{{.HostConfig.UsernsMode}}", "kept") == "auto"
     assert tiffin.ok("system", "check").startswith("No problems")
+
+
+def test_a_health_check_runs_as_its_root(engine: Engine, busybox: str) -> None:
+    health = HealthCheck(test=("CMD-SHELL", "id -u; cat /proc/self/uid_map"), interval_ns=10**9)
+    start(engine, "checked", health=health)
+    deadline = time.monotonic() + 20
+    while not (log := engine.inspect_container("checked")["State"]["Health"]["Log"]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert log[0]["ExitCode"] == 0 and log[0]["Output"].split() == ["0", "0", str(FIRST), "65536"]

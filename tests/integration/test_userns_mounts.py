@@ -174,6 +174,24 @@ def test_a_subpath_of_a_tmpfs_volume(on: Engine) -> None:
             on.create(ContainerConfig(image="busybox", userns=userns, mounts=(volume,)))
 
 
+def test_other_runtimes(engine: Engine, busybox: str, source: Path) -> None:
+    bind = Mount(type="bind", source=str(source), target="/m", propagation="rshared")
+    ours = (
+        "the mount at /m does not go with --runtime crun: images, subpaths, volumes with mount options and shared "
+        "binds are mounted by Tiffin's own launcher only"
+    )
+    for userns, mount, message in (
+        ("auto", bind.replace(propagation="rslave"), "a user namespace does not go with --runtime crun so far"),
+        ("host", bind, ours),
+        ("host", Mount(type="image", source=busybox, target="/m", readonly=True), ours),
+        ("host", Mount(type="volume", source="data", target="/m", subpath="x"), ours),
+    ):
+        config = ContainerConfig(image=busybox, runtime="crun", userns=userns, mounts=(mount,))
+        with pytest.raises(NotSupportedError) as caught:
+            engine.create(config)
+        assert caught.value.message == message
+
+
 @pytest.mark.parametrize("option", ["--mount=type=bind,src={},dst=/m,idmap", "-v={}:/m:idmap,ro"])
 def test_idmap_on_the_command_line(tiffin: Runner, busybox: str, source: Path, option: str) -> None:
     words = ("--rm", option.format(source), busybox, "stat", "-c", "%u", "/m/dir/file")

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tiffin.errors import InvalidImageError, StoreError
@@ -229,6 +229,7 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(flips=st.lists(st.tuples(st.integers(0, 8191), st.integers(0, 255)), min_size=1, max_size=8))
+@example(flips=[(4203, 4)])  # a directory entry whose inode would be at 2^63
 def test_a_mangled_image_never_crashes_the_reader(tmp_path: Path, flips: list[tuple[int, int]]) -> None:
     image = write_erofs(flatten([[file(b"d/f"), make(b"l", SYMLINK, link=b"d/f"), make(b"c", CHARACTER, minor=3)]]))
     for at, value in flips:

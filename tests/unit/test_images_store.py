@@ -306,6 +306,8 @@ def test_inspect(store: ImageStore) -> None:
     last_tag = shown["Metadata"].pop("LastTagTime")
     assert last_tag.endswith("Z")
     assert last_tag > "2024"
+    unused = shown.pop("ContainerConfig")
+    assert list(unused) == list(shown["Config"]) and not any(unused.values())
     assert shown == {
         "Id": image.id,
         "RepoTags": ["a:1"],
@@ -315,6 +317,7 @@ def test_inspect(store: ImageStore) -> None:
         "Created": "2024-05-06T07:08:09.5Z",
         "DockerVersion": "",
         "Author": "somebody",
+        "Container": "",
         "Config": {
             "Hostname": "", "Domainname": "", "User": "", "AttachStdin": False, "AttachStdout": False,
             "AttachStderr": False, "Tty": False, "OpenStdin": False, "StdinOnce": False, "Env": ["PATH=/bin"],
@@ -324,6 +327,7 @@ def test_inspect(store: ImageStore) -> None:
         "Architecture": image.architecture,
         "Os": "linux",
         "Size": 507,
+        "VirtualSize": 507,
         "GraphDriver": {
             "Name": "composefs",
             "Data": {"Directory": f"{store.paths.images}/{image.id.removeprefix('sha256:')}"},

@@ -44,8 +44,13 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("RUN_DIR", "/run/x")
     plan.add("EXIT_FILE", "/var/x")
     plan.add("LOG", "/var/log", 1 << 20, 3)
+    plan.add("LOG_JSON", "{}")
+    plan.add("LOG_SINK", 2, 2, b"\x01\0/dev/log\0", 1, 0, b"head", b"tail")
+    plan.add("LOG_SYSLOG", 3, -3600)
     plan.add("STDIO", 3)
     plan.add("TTY_SIZE", 24, 80)
+    plan.add("EVENTS", "/events", '"ID":"x","Attributes":{"name":"y"')
+    plan.add("EVENT_LAST", '{"Type":"volume","Attributes":{"a":"b"')
     plan.add("CLONE", NEWNS | NEWUTS)
     plan.add("JOIN_NS", 0x40000000, "/proc/1/ns/net")
     plan.add("DONOR", 1, 2)
@@ -92,6 +97,7 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("INIT")
     for name, *fields in extra:
         plan.add(str(name), *fields)
+    plan.add("PASS_FDS", 2, 1)
     plan.add("EXEC", "sh", ["sh", "-c", ""], ["A=1"])
     return plan
 
@@ -147,6 +153,9 @@ def minimal(*extra: tuple[object, ...]) -> Plan:
     return plan
 
 
+RUNTIME = ("RUNTIME", ["/crun", "create"], ["/crun", "start"], ["/crun", "delete"], "/pid", "", ["/tasks"])
+
+
 def without(plan: Plan, name: str) -> Plan:
     plan.ops = [op for op in plan.ops if op[0] != name]
     return plan
@@ -175,7 +184,7 @@ def without(plan: Plan, name: str) -> Plan:
             "plan: operation 3 CLONE: a user namespace needs ROOT before it, and a new mount namespace",
         ),
         (without(mapped_plan(), "CLONE"), "plan: operation 9 ATTACH: between USERNS and CLONE"),
-        (launch_plan(("ATTACH", 256, "/x", 0, 0, 0, 0, 0)), "plan: operation 49 ATTACH: after PIVOT"),
+        (launch_plan(("ATTACH", 256, "/x", 0, 0, 0, 0, 0)), " ATTACH: after PIVOT"),
         (minimal(("CLONE", NEWNS), ("TREE", 256, "/", "", 0, 0)), "plan: operation 3 TREE: no such tree"),
         (minimal(("CLONE", NEWNS), ("TREE", 1, "/", "", 2, 0)), "plan: operation 3 TREE: bad flag"),
         (minimal(("CLONE", NEWNS), ("TREE", 1, "/", "", 0, 1)), "plan: operation 3 TREE: not between USERNS and CLONE"),
@@ -191,7 +200,8 @@ def test_refuses_what_a_user_namespace_cannot_have(check: Check, plan: Plan, mes
 def test_accepts_every_operation(check: Check) -> None:
     plan = launch_plan()
     mapped = mapped_plan()
-    assert {name for plan in (plan, mapped) for name, _, _ in plan} == set(OPS) - {"ENTER", "FAILED"}
+    assert {name for plan in (plan, mapped) for name, _, _ in plan} == set(OPS) - {"ENTER", "FAILED", "RUNTIME"}
+    assert check(without(minimal(("CLONE", 0x20000), ("MOUNT", "a", "/b", "c", 0, ""), RUNTIME), "EXEC")) == ["ok"]
     assert check(plan, minimal(), mapped) == ["ok", "ok", "ok"]
     assert check(exec_plan(("RLIMIT", 7, 1, 1, 0)), role="exec") == ["ok"]
     assert check(wait_plan(), wait_plan(("FAILED", 125)), role="wait") == ["ok", "ok"]
@@ -308,11 +318,23 @@ def test_refuses_of_checks_and_restarts(check: Check, plan: Plan, role: str, ref
         (minimal(("EXEC", "a", ["a"], [])), "plan: operation 3 EXEC: given twice"),
         (minimal(("RUN_DIR", "/r")), "plan: operation 2 RUN_DIR: given twice"),
         (minimal(("ENTER", 1, 1, 0)), "plan: operation 2 ENTER: not in this role"),
-        (minimal(("STDIO", 4)), "plan: operation 2 STDIO: unknown flags"),
+        (minimal(("STDIO", 8)), "plan: operation 2 STDIO: unknown flags"),
         (minimal(("STDIO", 1)), "plan: a terminal needs both STDIO_TTY and CONSOLE"),
         (minimal(("TTY_SIZE", 65536, 1)), "plan: operation 2 TTY_SIZE: too large"),
         (minimal(("LOG", "/l", 4095, 3)), "plan: operation 2 LOG: bad log limits"),
         (minimal(("LOG", "/l", 4096, 0)), "plan: operation 2 LOG: bad log limits"),
+        (minimal(("LOG_JSON", "")), "plan: LOG_JSON without LOG"),
+        (minimal(("LOG_JSON", "x" * 16385)), "plan: operation 2 LOG_JSON: too long"),
+        (minimal(("LOG_SINK", 5, 2, b"\1\0", 1, 0, b"", b"")), "plan: operation 2 LOG_SINK: unknown kind"),
+        (minimal(("LOG_SINK", 1, 3, b"\1\0", 1, 0, b"", b"")), "plan: operation 2 LOG_SINK: unknown socket type"),
+        (minimal(("LOG_SINK", 1, 2, b"\1", 1, 0, b"", b"")), "plan: operation 2 LOG_SINK: bad address"),
+        (minimal(("LOG_SINK", 1, 2, bytes(129), 1, 0, b"", b"")), "plan: operation 2 LOG_SINK: bad address"),
+        (minimal(("LOG_SYSLOG", 24, 0)), "plan: operation 2 LOG_SYSLOG: bad facility"),
+        (minimal(RUNTIME), "plan: operation 2 RUNTIME: without a new mount namespace"),
+        (minimal(("CLONE", 0x20000), RUNTIME), "plan: operation 4 EXEC: after RUNTIME"),
+        (minimal(("CLONE", 0x20000), (*RUNTIME[:2], [], *RUNTIME[3:])), "plan: operation 3 RUNTIME: bad argument list"),
+        (minimal(("PASS_FDS", 1001, 0)), "plan: operation 2 PASS_FDS: bad value"),
+        (minimal(("PASS_FDS", 1, 0), ("UMASK", 0)), "plan: operation 3 UMASK: after PASS_FDS"),
         (minimal(("CLONE", 0x100)), "plan: operation 2 CLONE: unknown flags"),
         (minimal(("CLONE", NEWUSER)), "plan: operation 2 CLONE: unknown flags"),
         (

@@ -19,9 +19,10 @@ PROJECT = Path(__file__).parents[2]
 
 PUBLIC = """
     AmbiguousError Attachment CommandNotExecutable CommandNotFound ConflictError Container ContainerConfig
-    ContainerInfo ContainerState Device Engine ExecSession FileChange Health HealthCheck HealthResult
+    ContainerInfo ContainerState Device Engine Event ExecSession FileChange Health HealthCheck HealthResult
     HistoryEntry HostError Image ImageConfig InvalidImageError
-    LaunchError LogConfig LogLine Mount NotFoundError NotSupportedError Resources RestartPolicy Result StoreError
+    LaunchError LogConfig LogLine Mount NotFoundError NotSupportedError Pod PodInfo
+    Resources RestartPolicy Result Stats StoreError
     TiffinError Ulimit UsageError Volume VolumeInfo __version__ run
 """
 

@@ -19,28 +19,28 @@ GROUP = b"root:x:0:\nadm:x:4:app,daemon\napp:x:1000:\nvideo:x:44:app\n"
 
 
 def test_empty_means_root_with_home() -> None:
-    assert resolve("", (), PASSWD, GROUP) == Identity(uid=0, gid=0, home="/root")
+    assert resolve("", (), PASSWD, GROUP) == Identity(uid=0, gid=0, groups=(0,), home="/root")
 
 
 def test_root_without_files() -> None:
-    assert resolve("", (), None, None) == Identity(uid=0, gid=0, home="/")
+    assert resolve("", (), None, None) == Identity(uid=0, gid=0, groups=(0,), home="/")
 
 
 def test_name_gets_its_groups_and_home() -> None:
-    assert resolve("app", (), PASSWD, GROUP) == Identity(uid=1000, gid=1000, groups=(4, 44), home="/home/app")
+    assert resolve("app", (), PASSWD, GROUP) == Identity(uid=1000, gid=1000, groups=(1000, 4, 44), home="/home/app")
 
 
 def test_number_with_and_without_entry() -> None:
-    assert resolve("1000", (), PASSWD, GROUP) == Identity(uid=1000, gid=1000, groups=(4, 44), home="/home/app")
-    assert resolve("4242", (), PASSWD, GROUP) == Identity(uid=4242, gid=0, home="/")
+    assert resolve("1000", (), PASSWD, GROUP) == Identity(uid=1000, gid=1000, groups=(1000, 4, 44), home="/home/app")
+    assert resolve("4242", (), PASSWD, GROUP) == Identity(uid=4242, gid=0, groups=(0,), home="/")
 
 
 def test_a_group_alone_is_roots() -> None:
-    assert resolve(":video", (), PASSWD, GROUP) == Identity(uid=0, gid=44, home="/root")
+    assert resolve(":video", (), PASSWD, GROUP) == Identity(uid=0, gid=44, groups=(44,), home="/root")
 
 
-def test_explicit_group_drops_the_supplementary_ones() -> None:
-    assert resolve("app:video", (), PASSWD, GROUP) == Identity(uid=1000, gid=44, home="/home/app")
+def test_explicit_group_drops_the_others() -> None:
+    assert resolve("app:video", (), PASSWD, GROUP) == Identity(uid=1000, gid=44, groups=(44,), home="/home/app")
     assert resolve("app:9", (), PASSWD, GROUP).gid == 9
 
 
@@ -49,7 +49,7 @@ def test_a_number_is_never_a_name() -> None:
     passwd = b"root:x:0:0::/root:/bin/sh\n1000:x:0:0::/:/bin/sh\n"
     group = b"root:x:0:\n1000:x:0:\n"
     assert resolve("1000:1000", ("1000",), passwd, group) == Identity(uid=1000, gid=1000, groups=(1000,), home="/")
-    assert resolve("7", (), PASSWD, GROUP) == Identity(uid=7, gid=0, home="/")
+    assert resolve("7", (), PASSWD, GROUP) == Identity(uid=7, gid=0, groups=(0,), home="/")
 
 
 @pytest.mark.parametrize(
@@ -72,11 +72,11 @@ def test_ids_that_cannot_be_are_no_entries(line: str) -> None:
 
 def test_groups_that_cannot_be_are_skipped() -> None:
     group = "short:x:9\none:x:²:app\ntwo:x:4294967296:app\nthree:x:33:app\n".encode()
-    assert resolve("app", (), PASSWD, group).groups == (33,)
+    assert resolve("app", (), PASSWD, group).groups == (1000, 33)
 
 
 def test_extra_groups_once_each() -> None:
-    assert resolve("app", ("video", "1000", "adm", "5"), PASSWD, GROUP).groups == (4, 44, 1000, 5)
+    assert resolve("app", ("video", "1000", "adm", "5"), PASSWD, GROUP).groups == (1000, 4, 44, 5)
 
 
 @pytest.mark.parametrize(

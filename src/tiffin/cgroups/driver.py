@@ -32,11 +32,17 @@ class CgroupPlan(Record):
 
 
 class CgroupStats(Record):
-    """What a container uses now; None where the host does not account for it."""
+    """What a container uses now; None where the host does not account for it.
+
+    `inactive_file_bytes` is the part of the memory that the kernel can drop at once: page cache not used of late.
+    """
 
     memory_bytes: int | None = None
+    inactive_file_bytes: int | None = None
     cpu_usage_ns: int | None = None
     pids: int | None = None
+    block_read_bytes: int | None = None
+    block_written_bytes: int | None = None
 
 
 if TYPE_CHECKING:
@@ -51,8 +57,18 @@ if TYPE_CHECKING:
         def validate(self, resources: Resources) -> None:
             """Refuse limits before anything is made: UsageError for nonsense, HostError for what the host lacks."""
 
-        def create(self, container_id: str, resources: Resources, rules: Iterable[DeviceRule]) -> CgroupPlan:
+        def create(
+            self,
+            container_id: str,
+            resources: Resources,
+            rules: Iterable[DeviceRule],
+            *,
+            delegated: tuple[int, int] | None = None,
+        ) -> CgroupPlan:
             """Make the cgroups with their limits; leftovers of an earlier run are removed first.
+
+            `delegated`: that user and group, as the host numbers them, get a v2 cgroup to manage, in which they cannot
+            change the container's limits.
 
             UsageError and HostError as `validate`, HostError with file and value when the kernel refuses.
             """
@@ -103,10 +119,13 @@ if TYPE_CHECKING:
         def list_containers(self) -> list[str]:
             """IDs of all containers that have cgroups, in order."""
 
-        def mounts(self, *, private: bool, read_only: bool = True) -> tuple[tuple[str, str, str, tuple[str, ...]], ...]:
+        def mounts(
+            self, *, private: bool, read_only: bool = True, delegated: bool = False
+        ) -> tuple[tuple[str, str, str, tuple[str, ...]], ...]:
             """The container's view of /sys/fs/cgroup as (fstype, source, target, options), in order.
 
             With a cgroup namespace of its own (`private`) it is the root of what it sees, else it sees the host's.
+            `delegated` shows the v2 tree alone, to write to, whatever the host has mounted.
             """
 
 

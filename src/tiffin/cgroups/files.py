@@ -104,6 +104,17 @@ def make_directory(path: str) -> None:
         raise cannot_make(error, path) from error
 
 
+def hand_over(path: str, uid: int, gid: int) -> None:
+    """Give a v2 cgroup to a user to manage: itself and the files for that (cgroup-v2.rst, "Model of Delegation")."""
+    if (uid, gid) == (0, 0):
+        return
+    for name in ("", "/cgroup.procs", "/cgroup.subtree_control", "/cgroup.threads"):
+        try:
+            os.chown(path + name, uid, gid)
+        except OSError as error:
+            raise HostError(f"cannot give the cgroup {path} to user {uid}: {error.strerror}") from error
+
+
 def cannot_make(error: OSError, path: str) -> HostError:
     """The error for a cgroup that could not be made."""
     hint = "run it as root, where cgroups can be changed" if error.errno in (errno.EACCES, errno.EROFS) else None

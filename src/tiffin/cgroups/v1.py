@@ -10,7 +10,7 @@ import os
 
 from tiffin.cgroups import files, limits
 from tiffin.cgroups.driver import CgroupPlan, CgroupStats
-from tiffin.cgroups.view import v1_mounts
+from tiffin.cgroups.view import v1_mounts, v2_mounts
 from tiffin.errors import HostError
 from tiffin.model.resources import Resources
 from tiffin.runtime.security import devices
@@ -52,7 +52,8 @@ class V1Driver:
         self._base_of = {
             name: self._bases[hierarchy.mount] for hierarchy in self._hierarchies for name in hierarchy.controllers
         }
-        self._unified = f"{layout.unified}/{parent}" if under_systemd and layout.unified else ""
+        self._unified = f"{layout.unified}/{parent}" if layout.unified else ""
+        self._joins_unified = under_systemd
 
     # Limits
 
@@ -162,23 +163,44 @@ class V1Driver:
             base = self._base_of.get(controller)
             return None if base is None else files.read_number(f"{base}/{container_id}/{name}")
 
+        def text(controller: str, name: str) -> str | None:
+            base = self._base_of.get(controller)
+            return None if base is None else files.read(f"{base}/{container_id}/{name}")
+
         self._require(container_id)
         return CgroupStats(
             memory_bytes=number("memory", "memory.usage_in_bytes"),
             cpu_usage_ns=number("cpuacct", "cpuacct.usage"),
             pids=number("pids", "pids.current"),
+            inactive_file_bytes=files.keyed(text("memory", "memory.stat"), "total_inactive_file"),
+            block_read_bytes=_summed(text("blkio", "blkio.throttle.io_service_bytes_recursive"), "Read"),
+            block_written_bytes=_summed(text("blkio", "blkio.throttle.io_service_bytes_recursive"), "Write"),
         )
 
     # Life
 
-    def create(self, container_id: str, resources: Resources, rules: Iterable[DeviceRule]) -> CgroupPlan:
+    def create(
+        self,
+        container_id: str,
+        resources: Resources,
+        rules: Iterable[DeviceRule],
+        *,
+        delegated: tuple[int, int] | None = None,
+    ) -> CgroupPlan:
         resources = self._checked(resources)
         rules = tuple(rules)
+        if delegated and not self._unified:
+            raise HostError(
+                "this host has no cgroup v2 tree mounted, so the container gets no cgroups to manage itself",
+                hint="mount -t cgroup2 none /sys/fs/cgroup/unified",
+            )
         try:
             for hierarchy in self._hierarchies:
                 self._make(hierarchy, container_id)
-            if self._unified:
+            if self._unified and (self._joins_unified or delegated):
                 self._make_directory(self._unified, container_id)
+                if delegated:
+                    files.hand_over(f"{self._unified}/{container_id}", *delegated)
             self._write_limits(container_id, resources)
             if "devices" in self._base_of and devices.EVERYTHING[0] not in rules:
                 self._write_devices(f"{self._base_of['devices']}/{container_id}", rules)
@@ -230,7 +252,7 @@ class V1Driver:
         memory, procs = self._base_of.get("memory"), self._procs_base()
         return CgroupPlan(
             tasks=tuple(f"{base}/{container_id}/tasks" for base in self._bases.values()),
-            into=f"{self._unified}/{container_id}" if self._unified else "",
+            into=self._unified_of(container_id),
             remove=directories,
             oom_file=f"{memory}/{container_id}/memory.oom_control" if memory else "",
             procs_dir=f"{procs}/{container_id}",
@@ -259,8 +281,13 @@ class V1Driver:
         return sorted(found)
 
     def _directories(self, container_id: str) -> tuple[str, ...]:
-        bases = (*self._bases.values(), *((self._unified,) if self._unified else ()))
-        return tuple(f"{base}/{container_id}" for base in bases)
+        unified = self._unified_of(container_id)
+        return (*(f"{base}/{container_id}" for base in self._bases.values()), *((unified,) if unified else ()))
+
+    def _unified_of(self, container_id: str) -> str:
+        """The container's cgroup in the v2 tree beside the v1 hierarchies; "" when it has none there."""
+        path = f"{self._unified}/{container_id}" if self._unified else ""
+        return path if path and (self._joins_unified or os.path.isdir(path)) else ""
 
     def _require(self, container_id: str) -> None:
         if not os.path.isdir(self._procs_dir(container_id)):
@@ -340,12 +367,24 @@ class V1Driver:
 
     # The container's view
 
-    def mounts(self, *, private: bool, read_only: bool = True) -> tuple[tuple[str, str, str, tuple[str, ...]], ...]:
+    def mounts(
+        self, *, private: bool, read_only: bool = True, delegated: bool = False
+    ) -> tuple[tuple[str, str, str, tuple[str, ...]], ...]:
+        if delegated:
+            return v2_mounts(read_only=False)
         return v1_mounts(self._hierarchies, private=private, read_only=read_only)
 
 
 def _limit(value: int | None) -> int | None:
     return None if value is None or value >= _UNLIMITED_BYTES else value
+
+
+def _summed(text: str | None, kind: str) -> int | None:
+    """The sum over all devices in "MAJOR:MINOR Kind number" lines."""
+    if text is None:
+        return None
+    rows = (line.split() for line in text.splitlines())
+    return sum(int(row[2]) for row in rows if len(row) == 3 and row[1] == kind)
 
 
 def _make_cpuset_parents(mount: str, parent: str) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Write = Callable[[str, str], None]
 
 USED = ("cpu", "cpuset", "io", "memory", "pids")
+DELEGATED = "inside"
 
 _FREEZE_DEADLINE_S = 2.0
 
@@ -154,25 +155,41 @@ class V2Driver:
             memory_bytes=files.read_number(f"{directory}/memory.current"),
             cpu_usage_ns=None if usage_us is None else usage_us * 1000,
             pids=files.read_number(f"{directory}/pids.current"),
+            inactive_file_bytes=files.keyed(files.read(f"{directory}/memory.stat"), "inactive_file"),
+            block_read_bytes=_summed(files.read(f"{directory}/io.stat"), "rbytes"),
+            block_written_bytes=_summed(files.read(f"{directory}/io.stat"), "wbytes"),
         )
 
     # Life
 
-    def create(self, container_id: str, resources: Resources, rules: Iterable[DeviceRule]) -> CgroupPlan:
+    def create(
+        self,
+        container_id: str,
+        resources: Resources,
+        rules: Iterable[DeviceRule],
+        *,
+        delegated: tuple[int, int] | None = None,
+    ) -> CgroupPlan:
         resources = self._checked(resources)
-        directory = f"{self._base}/{container_id}"
+        directory = into = f"{self._base}/{container_id}"
         try:
             self._prepare_base()
             if os.path.isdir(directory):
                 self.remove(container_id)
             files.make_directory(directory)
             self._write_limits(directory, resources)
+            if delegated:
+                # Not the cgroup with the limits: without the mount option nsdelegate its files are the container's too.
+                into = f"{directory}/{DELEGATED}"
+                self._enable(directory, [name for name in USED if name in self._controllers(directory)])
+                files.make_directory(into)
+                files.hand_over(into, *delegated)
         except BaseException:
             self.remove(container_id)
             raise
         program = devices.v2_program(rules)
         return CgroupPlan(
-            into=directory,
+            into=into,
             remove=(directory,),
             oom_file=f"{directory}/memory.events" if os.path.exists(f"{directory}/memory.events") else "",
             procs_dir=directory,
@@ -285,5 +302,15 @@ class V2Driver:
 
     # The container's view
 
-    def mounts(self, *, private: bool, read_only: bool = True) -> tuple[tuple[str, str, str, tuple[str, ...]], ...]:
-        return v2_mounts(read_only=read_only)
+    def mounts(
+        self, *, private: bool, read_only: bool = True, delegated: bool = False
+    ) -> tuple[tuple[str, str, str, tuple[str, ...]], ...]:
+        return v2_mounts(read_only=read_only and not delegated)
+
+
+def _summed(text: str | None, key: str) -> int | None:
+    """The sum over all devices in "MAJOR:MINOR key=number …" lines."""
+    if text is None:
+        return None
+    words = (word.partition("=") for word in text.split())
+    return sum(int(value) for name, _, value in words if name == key)

@@ -6,11 +6,11 @@ import os
 import sys
 
 from tiffin.cli.options import Option, Verb, absent
+from tiffin.cli.progress import Progress, size_of
 from tiffin.errors import NotSupportedError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from typing import IO
 
@@ -26,7 +26,11 @@ def _import(context: Context, parsed: Parsed) -> int:
             "importing from an address is not supported yet: Tiffin fetches nothing from the network so far",
             hint=f"curl -L {path} | tiffin import - {name or 'NAME'}",
         )
-    with open_source(path, "the tar archive") as source, Progress("Importing", parsed.flag("quiet")) as progress:
+    quiet = parsed.flag("quiet")
+    with (
+        open_source(path, "the tar archive") as source,
+        Progress("Importing", total_bytes=size_of(source), quiet=quiet) as progress,
+    ):
         image = context.engine.import_image(
             source,
             name,
@@ -42,12 +46,16 @@ def _import(context: Context, parsed: Parsed) -> int:
 def _load(context: Context, parsed: Parsed) -> int:
     path = parsed.text("input") or "-"
     platform = parsed.text("platform")
-    with Progress("Loading", parsed.flag("quiet")) as progress:
-        if path != "-" and os.path.isdir(path):
+    quiet = parsed.flag("quiet")
+    if path != "-" and os.path.isdir(path):
+        with Progress("Loading", quiet=quiet) as progress:
             images = context.engine.load(path, platform=platform, progress=progress.callback)
-        else:
-            with open_source(path, "the image archive") as source:
-                images = context.engine.load(source, platform=platform, progress=progress.callback)
+    else:
+        with (
+            open_source(path, "the image archive") as source,
+            Progress("Loading", total_bytes=size_of(source), quiet=quiet) as progress,
+        ):
+            images = context.engine.load(source, platform=platform, progress=progress.callback)
     for image in images:
         for name in image.names:
             print(f"Loaded image: {name}")
@@ -68,10 +76,12 @@ def _save(context: Context, parsed: Parsed) -> int:
             raise UsageError("--format oci-dir needs a directory", hint="name one with -o")
         if os.isatty(1):
             raise UsageError("refusing to save an image to a terminal", hint="use -o, or redirect standard output")
-        context.engine.save(parsed.arguments, sys.stdout.buffer, format=format, compression=compression)
-        sys.stdout.buffer.flush()
-        return 0
-    context.engine.save(parsed.arguments, path, format=format, compression=compression)
+    destination: str | IO[bytes] = path or sys.stdout.buffer
+    with Progress("Saving") as progress:
+        context.engine.save(
+            parsed.arguments, destination, format=format, compression=compression, progress=progress.callback
+        )
+    sys.stdout.buffer.flush()
     return 0
 
 
@@ -83,13 +93,14 @@ def _bootstrap(context: Context, parsed: Parsed) -> int:
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
-    image = context.engine.bootstrap(
-        parsed.arguments[0],
-        mirror=parsed.text("mirror"),
-        variant=parsed.text("variant") or "minbase",
-        include=include,
-        progress=None if quiet else say,
-    )
+    with Progress("Bootstrapping", quiet=quiet) as progress:
+        image = context.engine.bootstrap(
+            parsed.arguments[0],
+            mirror=parsed.text("mirror"),
+            variant=parsed.text("variant") or "minbase",
+            include=include,
+            progress=None if quiet else progress.say if progress.visible else say,
+        )
     print(image.id)
     return 0
 
@@ -103,36 +114,6 @@ def open_source(path: str, what: str) -> AbstractContextManager[IO[bytes]]:
     if os.isatty(0):
         raise UsageError(f"{what} should come from standard input, but that is a terminal", hint="name a file instead")
     return open(0, "rb", closefd=False)
-
-
-class Progress:
-    """How far it is, on one line of a terminal that is wiped at the end; nothing anywhere else."""
-
-    _EVERY_S = 0.1
-
-    def __init__(self, doing: str, quiet: bool) -> None:
-        self._doing = doing
-        self._shown_at = 0.0
-        self.callback: Callable[[int], None] | None = None if quiet or not os.isatty(2) else self._show
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown_at:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-    def _show(self, done_bytes: int) -> None:
-        from time import monotonic
-
-        from tiffin.cli.units import size
-
-        now = monotonic()
-        if now - self._shown_at >= self._EVERY_S:
-            self._shown_at = now
-            sys.stderr.write(f"\r\x1b[K{self._doing}: {size(done_bytes)}")
-            sys.stderr.flush()
 
 
 _QUIET = Option(name="quiet", short="q", kind="bool", help="Do not show how far it is")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tiffin.cli.container_flags import DETACH_KEYS, SIG_PROXY
 from tiffin.cli.options import Option, Verb, absent
+from tiffin.cli.passing import OPTIONS as PASSING
+from tiffin.cli.passing import pass_fds
 from tiffin.errors import UsageError
 
 TYPE_CHECKING = False
@@ -36,8 +38,12 @@ def _start(context: Context, parsed: Parsed) -> int:
     if not interactive and not parsed.flag("attach"):
         from tiffin.cli.report import for_each
 
+        passed = pass_fds(parsed)
+        if passed and len(parsed.arguments) > 1:
+            raise UsageError("descriptors can be passed to one container only")
+
         def start(reference: str) -> str:
-            context.engine.start(reference)
+            context.engine.start(reference, pass_fds=passed)
             _tell_systemd(context, reference)
             return reference
 
@@ -55,7 +61,7 @@ def _start(context: Context, parsed: Parsed) -> int:
     with_stdin = interactive and container.config.interactive
     foreground.check_terminal(container.config.tty, with_stdin)
     size = foreground.terminal_size() if container.config.tty else None
-    attachment = context.engine.start(container.id, attach=True, tty_size=size)
+    attachment = context.engine.start(container.id, attach=True, tty_size=size, pass_fds=pass_fds(parsed))
     assert attachment is not None
     with attachment:
         return _attend(context, parsed, container, attachment, keys, with_stdin=with_stdin)
@@ -140,6 +146,7 @@ START = Verb(
         DETACH_KEYS,
         Option(name="interactive", short="i", kind="bool", help="Attach standard input as well"),
         SIG_PROXY,
+        *PASSING,
     ),
     absent=absent("Tiffin does not checkpoint containers so far", "checkpoint", "checkpoint-dir"),
     examples=(

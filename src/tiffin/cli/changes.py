@@ -21,26 +21,34 @@ def _diff(context: Context, parsed: Parsed) -> int:
 
 
 def _export(context: Context, parsed: Parsed) -> int:
+    from tiffin.cli.progress import Progress, counted
+
     path = parsed.text("output")
     if path is not None:
-        context.engine.export(parsed.arguments[0], path)
+        with Progress("Exporting") as progress:
+            context.engine.export(parsed.arguments[0], path, progress=progress.callback)
         return 0
     if os.isatty(1):
         raise UsageError("refusing to write a tar archive to a terminal", hint="use -o, or redirect standard output")
-    context.engine.export(parsed.arguments[0], sys.stdout.buffer)
+    with Progress("Exporting") as progress:
+        context.engine.export(parsed.arguments[0], counted(sys.stdout.buffer, progress))
     sys.stdout.buffer.flush()
     return 0
 
 
 def _commit(context: Context, parsed: Parsed) -> int:
-    image = context.engine.commit(
-        parsed.arguments[0],
-        parsed.arguments[1] if len(parsed.arguments) > 1 else None,
-        changes=parsed.items("change"),
-        author=parsed.text("author") or "",
-        message=parsed.text("message") or "",
-        pause=parsed.flag("pause", default=True),
-    )
+    from tiffin.cli.progress import Progress
+
+    with Progress("Committing") as progress:
+        image = context.engine.commit(
+            parsed.arguments[0],
+            parsed.arguments[1] if len(parsed.arguments) > 1 else None,
+            changes=parsed.items("change"),
+            author=parsed.text("author") or "",
+            message=parsed.text("message") or "",
+            pause=parsed.flag("pause", default=True),
+            progress=progress.callback,
+        )
     print(image.id)
     return 0
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tiffin.cli.options import Verb
 
 # verb -> "module NAME": the module of this package that declares it, and under which name
 VERBS = {
+    "__complete": "complete COMPLETE",
     "attach": "attach ATTACH",
     "bootstrap": "archives BOOTSTRAP",
     "cleanup": "system CLEANUP",
     "commit": "changes COMMIT",
+    "completion": "completion COMPLETION",
     "cp": "copy CP",
     "create": "run CREATE",
     "diff": "changes DIFF",
+    "events": "events EVENTS",
     "exec": "exec EXEC",
     "export": "changes EXPORT",
     "history": "images HISTORY",
@@ -24,6 +29,7 @@ VERBS = {
     "inspect": "inspect INSPECT",
     "kill": "lifecycle KILL",
     "load": "archives LOAD",
+    "login-shell": "login LOGIN_SHELL",
     "logs": "logs LOGS",
     "pause": "change PAUSE",
     "port": "top PORT",
@@ -35,6 +41,7 @@ VERBS = {
     "run": "run RUN",
     "save": "archives SAVE",
     "start": "attach START",
+    "stats": "stats STATS",
     "stop": "lifecycle STOP",
     "tag": "images TAG",
     "top": "top TOP",
@@ -46,10 +53,10 @@ VERBS = {
 
 TOPICS = (
     ("Containers", ("run", "exec", "ps", "logs", "stop", "rm", "create", "start", "attach", "kill", "wait")),
-    ("Running containers", ("restart", "pause", "unpause", "top", "port", "update", "rename")),
+    ("Running containers", ("restart", "pause", "unpause", "top", "stats", "port", "update", "rename")),
     ("Their files", ("cp", "diff", "commit", "export")),
     ("Images", ("images", "bootstrap", "import", "load", "save", "tag", "history", "rmi")),
-    ("Both, and the rest", ("inspect", "info", "version")),
+    ("Both, and the rest", ("inspect", "events", "info", "login-shell", "completion", "version")),
 )
 
 GROUPS = {
@@ -59,7 +66,7 @@ GROUPS = {
             **{name: VERBS[name] for name in "attach create exec kill logs run start stop wait".split()},
             **{
                 name: VERBS[name]
-                for name in "commit cp diff export pause port rename restart top unpause update".split()
+                for name in "commit cp diff export pause port rename restart stats top unpause update".split()
             },
             "ls": VERBS["ps"],
             "rm": VERBS["rm"],
@@ -89,11 +96,22 @@ GROUPS = {
             "prune": "prune VOLUME_PRUNE",
         },
     ),
+    "pod": (
+        "Manage pods",
+        {
+            **{name: f"pods {name.upper()}" for name in "create exists inspect ps".split()},
+            **{
+                name: f"pod_verbs {name.upper()}"
+                for name in "kill logs pause prune restart rm start stop top unpause".split()
+            },
+        },
+    ),
     "system": (
         "Manage Tiffin itself",
         {
             "check": "system CHECK",
             "df": "system DF",
+            "events": VERBS["events"],
             "info": VERBS["info"],
             "prune": "prune SYSTEM_PRUNE",
         },
@@ -103,6 +121,7 @@ GROUPS = {
 ALIASES = {
     "container": {"list": "ls", "ps": "ls", "remove": "rm"},
     "image": {"list": "ls", "remove": "rm"},
+    "pod": {"list": "ps", "ls": "ps", "remove": "rm"},
     "volume": {"list": "ls", "remove": "rm"},
 }
 
@@ -117,12 +136,10 @@ ABSENT = {
     "checkpoint": "Tiffin does not checkpoint containers so far",
     "compose": "Tiffin reads no compose files so far",
     "context": "Tiffin works on its own host; choose a store with --root",
-    "events": "Tiffin records no events so far",
     "kube": "Tiffin reads no Kubernetes manifests so far",
     "network": "Tiffin has the networks none and host only so far",
     "plugin": "Tiffin has no plugins",
-    "pod": "Tiffin has no pods so far",
-    "stats": "Tiffin shows no usage figures so far",
+    "volume update": "Tiffin runs on one host and has no cluster volumes",
 }
 
 
@@ -131,3 +148,20 @@ def load(place: str) -> Verb:
     module, name = place.split()
     found: Verb = getattr(__import__(f"tiffin.cli.{module}", fromlist=(name,)), name)
     return found
+
+
+def aliases(verb: Verb) -> list[str]:
+    """The other names of a verb, such as "container ls" for `ps`."""
+    found = [name for name, place in VERBS.items() if _same(verb, place)]
+    for group, (_, places) in GROUPS.items():
+        inside = [name for name, place in places.items() if _same(verb, place)]
+        inside += [alias for alias, name in ALIASES.get(group, {}).items() if name in inside]
+        found += [f"{group} {name}" for name in inside]
+    return [name for name in found if name != verb.name]
+
+
+def _same(verb: Verb, place: str) -> bool:
+    # A place that is not loaded yet cannot be where this verb came from.
+    module, name = place.split()
+    loaded = sys.modules.get(f"tiffin.cli.{module}")
+    return loaded is not None and getattr(loaded, name) is verb

@@ -78,6 +78,9 @@ def config_from(parsed: Parsed) -> ContainerConfig:
         log=_log(parsed),
         restart=policies.restart_policy(parsed),
         health=policies.health_check(parsed),
+        systemd=_systemd(parsed),
+        pod=parsed.text("pod") or "",
+        runtime=parsed.text("runtime") or "",
     )
 
 
@@ -329,28 +332,19 @@ def _cpus(parsed: Parsed) -> float | None:
 
 
 def _log(parsed: Parsed) -> LogConfig:
-    driver = parsed.text("log-driver") or "cri"
-    if driver not in ("cri", "none"):
-        raise NotSupportedError(
-            f"--log-driver {driver} is not supported yet: Tiffin writes its logs in the CRI format only",
-            hint="use --log-driver cri or --log-driver none; `tiffin logs` reads the first",
-        )
-    values: dict[str, int] = {}
-    for text in parsed.items("log-opt"):
-        key, equals, value = text.partition("=")
-        try:
-            if key == "max-size" and equals:
-                values["max_size_bytes"] = parse_bytes(value)
-            elif key == "max-file" and equals:
-                values["max_files"] = int(value)
-            else:
-                raise ValueError("it is max-size=BYTES or max-file=NUMBER")
-            if min(values.values()) < 1:
-                raise ValueError("it must be at least 1")
-        except ValueError as error:
-            reason = f"'{value}' is not a number" if "literal" in str(error) else str(error)
-            raise parsed.invalid("log-opt", text, reason) from None
-    return LogConfig(driver=driver).replace(**values)
+    if not parsed.given("log-driver") and not parsed.given("log-opt"):
+        return LogConfig()
+    from tiffin.cli.log_options import log_config
+
+    return log_config(parsed)
+
+
+def _systemd(parsed: Parsed) -> str:
+    text = parsed.text("systemd") or "true"
+    value = {"1": "true", "t": "true", "0": "false", "f": "false"}.get(text.lower(), text.lower())
+    if value not in ("true", "false", "always"):
+        raise parsed.invalid("systemd", text, "it is true, false or always")
+    return value
 
 
 def _check_pull(parsed: Parsed) -> None:

@@ -50,7 +50,9 @@ class Context:
 
 
 def _warn(message: str) -> None:
-    sys.stderr.write(f"tiffin: warning: {message}\n")
+    from tiffin.cli.colour import YELLOW, styled
+
+    sys.stderr.write(f"{styled('tiffin: warning:', YELLOW, 2)} {message}\n")
 
 
 def _debug_printer() -> Callable[[str], None]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def _cp(context: Context, parsed: Parsed) -> int:
-    from tiffin.cli.archives import Progress, open_source
+    from tiffin.cli.archives import open_source
+    from tiffin.cli.progress import Progress, counted
 
     source, destination = parsed.arguments
     if not source:
@@ -34,17 +35,19 @@ def _cp(context: Context, parsed: Parsed) -> int:
         if to_path == "-":
             if os.isatty(1):
                 raise UsageError("refusing to write a tar archive to a terminal", hint="redirect standard output")
-            context.engine.copy_out(from_name, from_path, sys.stdout.buffer, follow_link=follow)
+            with Progress("Copying", quiet=parsed.flag("quiet")) as progress:
+                out = counted(sys.stdout.buffer, progress)
+                context.engine.copy_out(from_name, from_path, out, follow_link=follow)
             sys.stdout.buffer.flush()
             return 0
-        with Progress("Copying", parsed.flag("quiet")) as progress:
+        with Progress("Copying", quiet=parsed.flag("quiet")) as progress:
             context.engine.copy_out(
                 from_name, from_path, to_path, follow_link=follow, archive=archive, progress=progress.callback
             )
         return 0
     if not to_name:
         raise UsageError("must specify at least one container source", hint="name a file in one as CONTAINER:PATH")
-    with Progress("Copying", parsed.flag("quiet")) as progress:
+    with Progress("Copying", quiet=parsed.flag("quiet")) as progress:
         if from_path == "-":
             with open_source("-", "the tar archive") as stream:
                 context.engine.copy_in(to_name, stream, to_path, archive=archive, progress=progress.callback)

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from tiffin.cli.context import Context
     from tiffin.cli.options import Parsed
 
 _HEADINGS = {
@@ -28,13 +29,57 @@ class Row(Fields):
     type_name = "disk usage"
 
 
-def show(facts: dict[str, Any], parsed: Parsed) -> None:
+class Details(Fields):
+    type_name = "disk usage"
+
+
+def show(context: Context, facts: dict[str, Any], parsed: Parsed) -> None:
     """Print what `Engine.disk_usage` found as the options ask."""
-    if parsed.flag("verbose") and not parsed.text("format"):
+    format = parsed.text("format")
+    if parsed.flag("verbose") and format and not format.startswith("table"):
+        print(listing.render_one(format, _everything(context, facts)), end="")
+        return
+    if parsed.flag("verbose"):
         _details(facts)
         return
     rows = [_row(kind, facts[kind]) for kind in ("Images", "Containers", "Local Volumes")]
     listing.show(parsed.text("format"), rows, _HEADINGS, list(_HEADINGS))
+
+
+def _everything(context: Context, facts: dict[str, Any]) -> Details:
+    """With -v and a format, as Docker: every image, container and volume as its list shows it, with its sizes."""
+    from tiffin.cli import images, ps, volumes
+
+    now_ns = time.time_ns()
+    sizes = {row["ID"]: row for row in facts["ImageList"]}
+    shown_images = []
+    for image in context.engine.images():
+        if image.id not in sizes:
+            continue  # it came in between
+        found = sizes[image.id]
+        figures = {"Containers": str(found["Containers"])}
+        figures |= {key: size(found[key]) for key in ("SharedSize", "UniqueSize")}
+        for name in images.names(image):
+            shown_images.append(images.Row({**images.row(image, name, now_ns, full=True), **figures}))
+    used = {row["Name"]: row for row in facts["VolumeList"]}
+    return Details(
+        Images=shown_images,
+        Containers=[
+            ps.row(context, info, now_ns, full=True, sized=True) for info in context.engine.containers(all=True)
+        ],
+        Volumes=[
+            volumes.Row(
+                {
+                    **volumes.row(info),
+                    "Links": str(used[info.volume.name]["Links"]),
+                    "Size": size(used[info.volume.name]["Size"]),
+                }
+            )
+            for info in context.engine.volumes()
+            if info.volume.name in used
+        ],
+        BuildCache=[],
+    )
 
 
 def _row(kind: str, facts: dict[str, int]) -> Row:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from tiffin.cli.container_flags import DETACH_KEYS, PROCESS
 from tiffin.cli.container_options import environment, workdir
 from tiffin.cli.options import Option, Verb
+from tiffin.cli.passing import OPTIONS as PASSING
+from tiffin.cli.passing import pass_fds
 from tiffin.errors import UsageError
 
 TYPE_CHECKING = False
@@ -22,6 +24,7 @@ def _exec(context: Context, parsed: Parsed) -> int:
         "workdir": workdir(parsed),
         "env": environment(parsed),
         "privileged": parsed.flag("privileged"),
+        "pass_fds": pass_fds(parsed),
     }
     tty, interactive = parsed.flag("tty"), parsed.flag("interactive")
     if parsed.flag("detach"):
@@ -60,6 +63,8 @@ def _with_terminal(
             forward=session.signal,
             name=container,
         )
+        if outcome.detached and outcome.exit_code is None:
+            session.detach()
         if outcome.detached:
             return outcome.exit_code or 0
         if outcome.reader_gone:
@@ -79,12 +84,13 @@ EXEC = Verb(
         DETACH_KEYS,
         Option(name="detach", short="d", kind="bool", help="Run it in the background"),
         Option(name="privileged", kind="bool", help="Give it all capabilities"),
+        *PASSING,
     ),
     interspersed=False,
     container_codes=True,
     description=(
         "The exit code is the command's own; 126 means that it cannot be executed, 127 that it was not found. "
-        "Detaching from a terminal hangs up on the command: use --detach for one that is to run on."
+        "Detaching from a terminal leaves the command running, without anybody to see it any more."
     ),
     examples=(
         ("tiffin exec -it web sh", "a shell in a running container"),

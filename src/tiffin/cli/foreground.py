@@ -25,7 +25,9 @@ def detach_keys(parsed: Parsed) -> bytes:
     try:
         return parse_detach_keys(text)
     except ValueError as error:
-        raise parsed.invalid("detach-keys", text, str(error)) from None
+        from tiffin.errors import UsageError
+
+        raise UsageError(f"invalid detach keys ({text}) provided", hint=str(error)) from None
 
 
 def check_terminal(tty: bool, stdin: bool) -> None:
@@ -86,7 +88,7 @@ def attend(
             stdin=stdin,
             stdout=1 if "stdout" in streams else None,
             stderr=2 if "stderr" in streams else None,
-            detach_keys=DetachKeys(keys) if raw else None,
+            detach_keys=DetachKeys(keys) if raw and keys else None,
             signals=signals,
             on_signal=on_signal,
         )

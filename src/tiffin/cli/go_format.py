@@ -18,6 +18,10 @@ class Fields(dict[str, "Any"]):
     type_name = "object"
     missing = "can't evaluate field {name} in type {type}"
 
+    def for_json(self) -> dict[str, Any]:
+        """The fields under the names that they have in JSON."""
+        return self
+
 
 class NoValue:
     """What a missing key of a map gives."""

@@ -7,9 +7,10 @@ import time
 from tiffin.cli import listing
 from tiffin.cli.go_format import Fields
 from tiffin.cli.options import Option, Verb, absent
-from tiffin.cli.report import for_each
+from tiffin.cli.report import for_each, show_error
 from tiffin.cli.table import ellipsis
 from tiffin.cli.units import ago, local_time, parse_moment, rfc3339, size
+from tiffin.errors import NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,15 +49,15 @@ def _images(context: Context, parsed: Parsed) -> int:
     filters = listing.parse_filters(parsed, _FILTERS)
     if parsed.arguments:
         filters.setdefault("reference", []).append(parsed.arguments[0])
-    pairs = [(image, name) for image in context.engine.images(all=parsed.flag("all")) for name in _names(image)]
-    for keep in _conditions(context, parsed, filters):
+    pairs = [(image, name) for image in context.engine.images(all=parsed.flag("all")) for name in names(image)]
+    for keep in _conditions(context, filters):
         pairs = [(image, name) for image, name in pairs if keep(image, name)]
     full, format = parsed.flag("no-trunc"), parsed.text("format")
     if parsed.flag("quiet") and not format:
         listing.quietly(dict.fromkeys(image.id if full else short_id(image.id) for image, _ in pairs))
         return 0
     now_ns = time.time_ns()
-    rows = [_row(image, name, now_ns, full=full) for image, name in pairs]
+    rows = [row(image, name, now_ns, full=full) for image, name in pairs]
     columns = ["Repository", "Tag", "ID", "CreatedSince", "Size"]
     if parsed.flag("digests"):
         columns.insert(2, "Digest")
@@ -64,13 +65,13 @@ def _images(context: Context, parsed: Parsed) -> int:
     return 0
 
 
-def _names(image: Image) -> tuple[str, ...]:
+def names(image: Image) -> tuple[str, ...]:
     """Each name is a line of its own; pinned digests only where their repository has no tag."""
     tagged = {name.rpartition(":")[0] for name in image.names}
     return (*image.names, *(name for name in image.digests if name.partition("@")[0] not in tagged)) or ("",)
 
 
-def _row(image: Image, name: str, now_ns: int, *, full: bool) -> Row:
+def row(image: Image, name: str, now_ns: int, *, full: bool) -> Row:
     digest = next((pin.partition("@")[2] for pin in image.digests if pin.partition("@")[0] == _split(name)[0]), _NONE)
     repository, tag = _split(name)
     return Row(
@@ -98,11 +99,11 @@ def _split(name: str) -> tuple[str, str]:
     return repository, tag
 
 
-def _conditions(context: Context, parsed: Parsed, filters: dict[str, list[str]]) -> list[Callable[[Image, str], bool]]:
+def _conditions(context: Context, filters: dict[str, list[str]]) -> list[Callable[[Image, str], bool]]:
     conditions: list[Callable[[Image, str], bool]] = []
     for name, values in filters.items():
         if name == "dangling":
-            wanted = _truth(parsed, values[-1])
+            wanted = listing.truth(name, values[-1])
             conditions.append(lambda image, _, wanted=wanted: (not image.names) == wanted)  # type: ignore[misc]
         elif name == "label":
             conditions.append(
@@ -111,7 +112,7 @@ def _conditions(context: Context, parsed: Parsed, filters: dict[str, list[str]])
         elif name == "reference":
             conditions.append(lambda _, shown, values=values: any(_fits(value, shown) for value in values))  # type: ignore[misc]
         else:
-            moment = min(_moment(context, parsed, name, value) for value in values)
+            moment = min(_moment(context, name, value) for value in values)
             if name == "since":
                 conditions.append(lambda image, _, moment=moment: image.created_ns > moment)  # type: ignore[misc]
             else:
@@ -119,19 +120,13 @@ def _conditions(context: Context, parsed: Parsed, filters: dict[str, list[str]])
     return conditions
 
 
-def _moment(context: Context, parsed: Parsed, name: str, value: str) -> int:
+def _moment(context: Context, name: str, value: str) -> int:
     if name != "until":
         return context.engine.image(value).created_ns
     try:
         return parse_moment(value, time.time_ns())
     except ValueError as error:
-        raise parsed.invalid("filter", f"until={value}", str(error)) from None
-
-
-def _truth(parsed: Parsed, value: str) -> bool:
-    if value.lower() not in ("true", "1", "false", "0"):
-        raise parsed.invalid("filter", f"dangling={value}", "neither true nor false")
-    return value.lower() in ("true", "1")
+        raise listing.bad_filter(f"until={value}", str(error)) from None
 
 
 def _fits(pattern: str, name: str) -> bool:
@@ -152,7 +147,13 @@ def _rmi(context: Context, parsed: Parsed) -> int:
     force = parsed.flag("force")
 
     def remove(reference: str) -> str | None:
-        return "\n".join(context.engine.remove_image(reference, force=force)) or None
+        try:
+            return "\n".join(context.engine.remove_image(reference, force=force)) or None
+        except NotFoundError as error:
+            if not force:
+                raise
+            show_error(context, error)  # said, but no failure: what was wanted is so
+            return None
 
     return for_each(context, parsed.arguments, remove)
 

@@ -139,7 +139,10 @@ CONTAINER_INSPECT = Verb(
     minimum=1,
     maximum=None,
     options=(_FORMAT, _SIZE),
-    examples=_EXAMPLES,
+    examples=(
+        ("tiffin container inspect -f '{{.State.Status}}' web", "one field"),
+        ("tiffin container inspect --size -f '{{.SizeRw}}' web", "the bytes that it wrote"),
+    ),
 )
 IMAGE_INSPECT = Verb(
     name="image inspect",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tiffin.cli.options import Option, Verb, absent
-from tiffin.cli.report import for_each
+from tiffin.cli.report import for_each, show_error
+from tiffin.errors import NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,8 +68,14 @@ def _wait(context: Context, parsed: Parsed) -> int:
 def _rm(context: Context, parsed: Parsed) -> int:
     force, volumes = parsed.flag("force"), parsed.flag("volumes")
 
-    def remove(reference: str) -> str:
-        context.engine.remove(reference, force=force, volumes=volumes)
+    def remove(reference: str) -> str | None:
+        try:
+            context.engine.remove(reference, force=force, volumes=volumes)
+        except NotFoundError as error:
+            if not force:
+                raise
+            show_error(context, error)  # said, but no failure: what was wanted is so
+            return None
         return reference
 
     return for_each(context, parsed.arguments, remove)

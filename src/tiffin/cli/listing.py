@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from tiffin.cli.colour import BOLD, styled
 from tiffin.cli.go_format import Fields
 from tiffin.cli.options import Option
 from tiffin.cli.table import aligned
@@ -36,8 +37,7 @@ def show(format: str | None, rows: Sequence[Fields], headings: dict[str, str], c
         return
     if format in (None, "", "table"):
         cells = [[str(row[column]) for column in columns] for row in rows]
-        for line in aligned([[headings[column] for column in columns], *cells]):
-            print(line)
+        _print_table(aligned([[headings[column] for column in columns], *cells]))
         return
     assert format is not None
     source = format
@@ -53,8 +53,12 @@ def show(format: str | None, rows: Sequence[Fields], headings: dict[str, str], c
 def _templated_table(source: str, rows: Sequence[Fields], headings: dict[str, str]) -> None:
     header = Fields({**headings, "Label": _label_heading})
     lines = [*_rendered(source, [header], header=True), *_rendered(source, rows)]
-    for line in aligned([line.split("\t") for line in lines]):
-        print(line.rstrip(" ") if line.endswith(" ") else line)
+    _print_table([line.rstrip(" ") for line in aligned([line.split("\t") for line in lines])])
+
+
+def _print_table(lines: list[str]) -> None:
+    """The first line is the headings, which stand out on a terminal."""
+    print("\n".join([styled(lines[0], BOLD), *lines[1:]]))
 
 
 def _label_heading(key: str) -> str:
@@ -101,15 +105,27 @@ def parse_filters(parsed: Parsed, known: Iterable[str], absent: dict[str, str] |
         name, equals, value = text.partition("=")
         name = name.strip().lower()
         if not equals:
-            raise parsed.invalid("filter", text, "not of the form name=value")
+            raise parsed.invalid("filter", text, "bad format of filter (expected name=value)")
         if absent and name in absent:
             from tiffin.errors import NotSupportedError
 
             raise NotSupportedError(f"--filter {name} is not supported yet: {absent[name]}")
         if name not in names:
-            raise parsed.invalid("filter", text, f"unknown filter '{name}'; the filters are {', '.join(names)}")
+            raise bad_filter(name, f"the filters are {', '.join(names)}")
         found.setdefault(name, []).append(value.strip())
     return found
+
+
+def bad_filter(text: str, hint: str) -> UsageError:
+    """Docker's words for a filter, or a value of one, that there is not."""
+    return UsageError(f"invalid filter '{text}'", hint=hint)
+
+
+def truth(name: str, value: str) -> bool:
+    """A filter's value that is true or false."""
+    if value.lower() not in ("true", "1", "false", "0"):
+        raise bad_filter(f"{name}={value}", "it is true or false")
+    return value.lower() in ("true", "1")
 
 
 def labels_match(wanted: Iterable[str], labels: dict[str, str]) -> bool:

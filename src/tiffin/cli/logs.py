@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from tiffin.cli.options import Option, Verb, absent
+from tiffin.cli.options import Option, Verb
 from tiffin.cli.units import parse_moment
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _logs(context: Context, parsed: Parsed) -> int:
-    follow, timestamps = parsed.flag("follow"), parsed.flag("timestamps")
+    follow, timestamps, details = parsed.flag("follow"), parsed.flag("timestamps"), parsed.flag("details")
     lines = context.engine.logs(
         parsed.arguments[0],
         follow=follow,
@@ -33,6 +33,8 @@ def _logs(context: Context, parsed: Parsed) -> int:
         last = line.stream
         if timestamps and begins[line.stream]:
             output.write(f"{line.timestamp} ".encode())
+        if details and begins[line.stream]:
+            output.write(_details(line.attributes))
         begins[line.stream] = line.data.endswith(b"\n")
         output.write(line.data)
         if follow:
@@ -40,6 +42,13 @@ def _logs(context: Context, parsed: Parsed) -> int:
     for output in outputs.values():
         output.flush()
     return 0
+
+
+def _details(attributes: tuple[tuple[str, str], ...]) -> bytes:
+    """As Docker: name=value, escaped as in a URL's query."""
+    from urllib.parse import quote_plus
+
+    return ",".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in attributes).encode() + b" "
 
 
 def _moment(parsed: Parsed, name: str) -> int | None:
@@ -70,13 +79,13 @@ LOGS = Verb(
     minimum=1,
     maximum=1,
     options=(
+        Option(name="details", kind="bool", help="Show the labels and variables that --log-opt asked for"),
         Option(name="follow", short="f", kind="bool", help="Go on as it writes, until it ends"),
         Option(name="since", word="time", help="Only from then on: 2024-05-01T12:00:00Z, or an age such as 42m"),
         Option(name="tail", short="n", word="lines", help="How many lines from the end", default="all"),
         Option(name="timestamps", short="t", kind="bool", help="Show when each line was written"),
         Option(name="until", word="time", help="Only up to then"),
     ),
-    absent=absent("Tiffin's logs have no labels and environment in them", "details"),
     examples=(
         ("tiffin logs -f --tail 20 web", "the last lines, and what comes"),
         ("tiffin logs --since 1h web 2>&1 | grep error", "both streams of the last hour"),

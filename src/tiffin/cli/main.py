@@ -192,8 +192,9 @@ def _group_page(group: str, summary: str, places: dict[str, str]) -> Verb:
 
 def _unknown(name: str, group: str, known: set[str]) -> UsageError:
     shown = f"{group} {name}" if group else name
-    if name in commands.ABSENT:
-        return NotSupportedError(f"'tiffin {shown}' is not supported yet: {commands.ABSENT[name]}")
+    reason = commands.ABSENT.get(shown) or commands.ABSENT.get(name)
+    if reason is not None:
+        return NotSupportedError(f"'tiffin {shown}' is not supported yet: {reason}")
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, n=3, cutoff=0.6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tiffin.cli.listing import parse_filters
+from tiffin.cli.listing import parse_filters, truth
 from tiffin.cli.options import Option, Verb, absent
 from tiffin.cli.units import size
 from tiffin.errors import UsageError
@@ -36,10 +36,10 @@ def _images(context: Context, parsed: Parsed) -> int:
 
 
 def _volumes(context: Context, parsed: Parsed) -> int:
-    from tiffin.cli.volumes import chosen, truth
+    from tiffin.cli.volumes import chosen
 
     filters = parse_filters(parsed, ("all", "label", "label!"))
-    everything = parsed.flag("all") or any(truth(parsed, "all", value) for value in filters.get("all", ()))
+    everything = parsed.flag("all") or any(truth("all", value) for value in filters.get("all", ()))
     return _prune(
         context,
         parsed,
@@ -62,9 +62,12 @@ def _prune(
     force = parsed.flag("force")
     engine = context.engine
     all_images = images and parsed.flag("all")
-    plan = engine.prune_plan(
-        containers=containers, images=images, all_images=all_images, volumes=volumes, choose=choose
-    )
+    from tiffin.cli.progress import Progress
+
+    with Progress("Looking"):
+        plan = engine.prune_plan(
+            containers=containers, images=images, all_images=all_images, volumes=volumes, choose=choose
+        )
     if plan.empty:
         print("Nothing to remove.")
         return 0
@@ -74,7 +77,8 @@ def _prune(
         sys.stdout.flush()
         if not _agreed():
             return 0
-    pruned = engine.prune(plan)
+    with Progress("Removing"):
+        pruned = engine.prune(plan)
     for container in pruned.containers if force else ():
         print(f"Removed container {_shown(container)}")
     for image in pruned.images if force else ():

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from tiffin.cli import listing
 from tiffin.cli.go_format import Fields, quoted
 from tiffin.cli.options import Option, Verb
+from tiffin.cli.ps_filters import NAMES, conditions, state_text
 from tiffin.cli.table import ellipsis
 from tiffin.cli.units import ago, duration, local_time, size
+from tiffin.errors import NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tiffin.cli.context import Context
     from tiffin.cli.options import Parsed
@@ -34,19 +37,12 @@ _HEADINGS = {
     "LocalVolumes": "LOCAL VOLUMES",
     "Networks": "NETWORKS",
     "Platform": "PLATFORM",
+    "Pod": "POD ID",
+    "PodName": "PODNAME",
 }
 _COLUMNS = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"]
 _SHORT_ID = 12
 _COMMAND_WIDTH = 20
-_FILTERS = ("ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status", "volume")
-_STATUSES = ("created", "exited", "paused", "restarting", "running", "removing")
-_HEALTHS = ("starting", "healthy", "unhealthy", "none")
-_ABSENT_FILTERS = {
-    "publish": "Tiffin publishes no ports so far",
-    "expose": "Tiffin publishes no ports so far",
-    "isolation": "it is for Windows containers only",
-    "is-task": "Tiffin runs on one host and has no swarm",
-}
 
 
 class Row(Fields):
@@ -54,28 +50,33 @@ class Row(Fields):
 
 
 def _ps(context: Context, parsed: Parsed) -> int:
-    filters = listing.parse_filters(parsed, _FILTERS, _ABSENT_FILTERS)
-    last = 1 if parsed.flag("latest") else parsed.number("last")
-    every = parsed.flag("all") or last is not None or any(name in filters for name in ("status", "exited"))
+    filters = listing.parse_filters(parsed, NAMES)
+    last = 1 if parsed.flag("latest") else max(0, parsed.number("last") or 0)
+    every = parsed.flag("all") or last > 0 or any(name in filters for name in ("status", "exited"))
     found = context.engine.containers(all=every)
-    for keep in _conditions(context, parsed, filters):
+    for keep in conditions(context, filters) if filters else ():
         found = [info for info in found if keep(info)]
-    if last is not None and last >= 0:
+    if last:
         found = found[:last]
     full = parsed.flag("no-trunc")
     format = parsed.text("format")
-    if parsed.flag("quiet") and not format:
+    if parsed.flag("quiet"):
+        if format:
+            sys.stderr.write("WARNING: Ignoring custom format, because both --format and --quiet are set.\n")
         listing.quietly(info.container.id if full else info.container.id[:_SHORT_ID] for info in found)
         return 0
     sized = parsed.flag("size") or (format is not None and ".Size" in format)
     now_ns = time.time_ns()
-    rows = [_row(context, info, now_ns, full=full, sized=sized) for info in found]
+    rows = [row(context, info, now_ns, full=full, sized=sized) for info in found]
     columns = [*_COLUMNS, "Size"] if parsed.flag("size") else _COLUMNS
+    if parsed.flag("pod") or (format is not None and ".Pod" in format):
+        _add_pods(context, rows, found, full=full)
+        columns = [*columns, "Pod", "PodName"] if parsed.flag("pod") else columns
     listing.show(format, rows, _HEADINGS, columns)
     return 0
 
 
-def _row(context: Context, info: ContainerInfo, now_ns: int, *, full: bool, sized: bool) -> Row:
+def row(context: Context, info: ContainerInfo, now_ns: int, *, full: bool, sized: bool) -> Row:
     container = info.container
     line = command_line(container.argv)
     labels = dict(container.labels)
@@ -94,20 +95,33 @@ def _row(context: Context, info: ContainerInfo, now_ns: int, *, full: bool, size
         Platform="linux",
         Ports="",
         RunningFor=ago(container.created_ns, now_ns),
-        Size=size(context.engine.container_size(container.id)[0]) if sized else "0B",
+        Size=_sizes(context, info) if sized else "0B",
         State=state_text(info.state),
         Status=status_text(info.state, now_ns),
     )
 
 
+def _sizes(context: Context, info: ContainerInfo) -> str:
+    """What it wrote, and with what its image has."""
+    written = context.engine.container_size(info.container.id)[0]
+    try:
+        of_image = context.engine.image(info.container.image_id).size_bytes
+    except NotFoundError:
+        return size(written)
+    return f"{size(written)} (virtual {size(written + of_image)})"
+
+
+def _add_pods(context: Context, rows: list[Row], found: list[ContainerInfo], *, full: bool) -> None:
+    """Only when asked: the names are in another place."""
+    names = {info.pod.id: info.pod.name for info in context.engine.pods()}
+    for row, info in zip(rows, found, strict=True):
+        pod = info.container.config.pod
+        row.update(Pod=pod if full else pod[:_SHORT_ID], PodName=names.get(pod, ""))
+
+
 def command_line(argv: Sequence[str]) -> str:
     """Docker's: the program, and its arguments, those with blanks in them between single quotes."""
     return " ".join([argv[0], *(f"'{word}'" if " " in word else word for word in argv[1:])])
-
-
-def state_text(state: ContainerState) -> str:
-    """One word, as Docker says it."""
-    return "paused" if state.paused else state.status
 
 
 def status_text(state: ContainerState, now_ns: int) -> str:
@@ -126,75 +140,6 @@ def status_text(state: ContainerState, now_ns: int) -> str:
     return "Removal In Progress" if state.status == "removing" else "Created"
 
 
-def _conditions(
-    context: Context, parsed: Parsed, filters: dict[str, list[str]]
-) -> list[Callable[[ContainerInfo], bool]]:
-    """One test per filter name; several values of one name are alternatives, except labels."""
-    conditions: list[Callable[[ContainerInfo], bool]] = []
-    for name, values in filters.items():
-        if name in ("before", "since"):
-            conditions.append(_older_or_newer(context, name, values))
-            continue
-        if name == "exited":
-            values = [_exit_code(parsed, value) for value in values]
-        if name == "status":
-            for value in values:
-                if value not in _STATUSES:
-                    raise parsed.invalid("filter", f"status={value}", f"the statuses are {', '.join(_STATUSES)}")
-        if name == "health":
-            for value in values:
-                if value not in _HEALTHS:
-                    raise parsed.invalid("filter", f"health={value}", f"it is {', '.join(_HEALTHS)}")
-        if name == "ancestor":
-            values = [context.engine.image(value).id for value in values]
-        conditions.append(lambda info, name=name, values=values: _fits(info, name, values))  # type: ignore[misc]
-    return conditions
-
-
-def _older_or_newer(context: Context, name: str, references: list[str]) -> Callable[[ContainerInfo], bool]:
-    moments = [context.engine.container(reference).container.created_ns for reference in references]
-    if name == "before":
-        return lambda info: info.container.created_ns < min(moments)
-    return lambda info: info.container.created_ns > max(moments)
-
-
-def _exit_code(parsed: Parsed, value: str) -> str:
-    if not value.isdigit():
-        raise parsed.invalid("filter", f"exited={value}", "not a whole number")
-    return str(int(value))
-
-
-def _fits(info: ContainerInfo, name: str, values: list[str]) -> bool:
-    container, state = info.container, info.state
-    if name == "id":
-        return any(container.id.startswith(value) for value in values)
-    if name == "name":
-        return any(_search(value, container.name) for value in values)
-    if name == "label":
-        return listing.labels_match(values, dict(container.labels))
-    if name == "status":
-        return state_text(state) in values
-    if name == "exited":
-        return state.status == "exited" and str(state.exit_code) in values
-    if name == "health":
-        return (state.health or "none") in values
-    if name == "network":
-        return container.config.network in values
-    if name == "volume":
-        return any(value in (mount.source, mount.target) for mount in container.config.mounts for value in values)
-    return container.image_id in values
-
-
-def _search(pattern: str, name: str) -> bool:
-    """Docker takes names as regular expressions, and with a slash in front if one likes."""
-    import re
-
-    try:
-        return re.search(pattern, name) is not None or re.search(pattern, f"/{name}") is not None
-    except re.error:
-        return pattern in name
-
-
 PS = Verb(
     name="ps",
     summary="List containers",
@@ -206,10 +151,11 @@ PS = Verb(
         Option(name="last", short="n", kind="int", help="Only the newest n, running or not"),
         Option(name="latest", short="l", kind="bool", help="Only the newest, running or not"),
         listing.NO_TRUNC,
+        Option(name="pod", short="p", kind="bool", help="Show the pod of each one"),
         listing.QUIET,
         Option(name="size", short="s", kind="bool", help="Show the size of what each one wrote"),
     ),
-    description=f"Filters: {', '.join(_FILTERS)}.",
+    description=f"Filters: {', '.join(NAMES)}.",
     examples=(
         ("tiffin ps -a --filter status=exited", "what has ended"),
         ("tiffin rm $(tiffin ps -aq --filter exited=0)", "remove what ended well"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from tiffin.cli.colour import RED, styled
 from tiffin.errors import TiffinError
 
 TYPE_CHECKING = False
@@ -20,7 +21,7 @@ def show_error(context: Context | None, error: TiffinError) -> None:
         import traceback
 
         context.debug("".join(traceback.format_exception(error)).rstrip())
-    sys.stderr.write(f"tiffin: {error.message}\n")
+    sys.stderr.write(f"{styled('tiffin:', RED, 2)} {error.message}\n")
     if error.hint:
         sys.stderr.write(f"{error.hint}\n")
     sys.stderr.flush()

@@ -7,6 +7,8 @@ import os
 from tiffin.cli.container_flags import ABSENT, CREATE_OPTIONS, RUN_OPTIONS
 from tiffin.cli.container_options import attached_streams, config_from
 from tiffin.cli.options import Verb
+from tiffin.cli.passing import OPTIONS as PASSING
+from tiffin.cli.passing import pass_fds
 from tiffin.errors import UsageError
 
 TYPE_CHECKING = False
@@ -23,9 +25,12 @@ def _run(context: Context, parsed: Parsed) -> int:
         raise UsageError("conflicting options: cannot specify both --attach and --detach")
     config = config_from(parsed)
     streams = attached_streams(parsed)
+    if config.log.driver == "passthrough":
+        streams = _passed_through()
+    passed = pass_fds(parsed)
     if detach:
         container = _create(context, parsed, config)
-        _start(context, container)
+        _start(context, container, passed)
         print(container.id)
         return 0
 
@@ -34,7 +39,7 @@ def _run(context: Context, parsed: Parsed) -> int:
     keys = foreground.detach_keys(parsed)
     foreground.check_terminal(config.tty, "stdin" in streams)
     container = _create(context, parsed, config)
-    attachment = _start(context, container, attach=True)
+    attachment = _start(context, container, passed, attach=True)
     assert attachment is not None
     with attachment:
         return _attend(context, parsed, container, attachment, streams, keys)
@@ -114,14 +119,23 @@ def _create(context: Context, parsed: Parsed, config: ContainerConfig) -> Contai
     return container
 
 
-def _start(context: Context, container: Container, *, attach: bool = False) -> Attachment | None:
+def _passed_through() -> frozenset[str]:
+    """Nothing is relayed: the container has our own streams, which must not be a terminal, or it could type on it."""
+    if any(os.isatty(fd) for fd in range(3)):
+        raise UsageError("the '--log-driver passthrough' option cannot be used on a TTY")
+    return frozenset()
+
+
+def _start(
+    context: Context, container: Container, passed: tuple[int | tuple[str, int], ...], *, attach: bool = False
+) -> Attachment | None:
     size = None
     if container.config.tty:
         from tiffin.cli.terminal import window_size
 
         size = window_size(0, 1, 2)
     try:
-        return context.engine.start(container.id, attach=attach, tty_size=size)
+        return context.engine.start(container.id, attach=attach, tty_size=size, pass_fds=passed)
     except BaseException:
         if container.config.auto_remove:
             from tiffin.cli.foreground import unless_gone
@@ -139,7 +153,7 @@ RUN = Verb(
     arguments=_ARGUMENTS,
     minimum=1,
     maximum=None,
-    options=RUN_OPTIONS,
+    options=(*RUN_OPTIONS, *PASSING),
     absent=ABSENT,
     interspersed=False,
     container_codes=True,
@@ -149,6 +163,7 @@ RUN = Verb(
         ("tiffin run --rm host cat /etc/os-release", "the host's own root file system, copy-on-write"),
         ("tiffin run -it --rm debian:bookworm bash", "a shell"),
         ('tiffin run --rm -v "$PWD":/src:ro -w /src debian:bookworm ls', "work on a directory of the host"),
+        ("tiffin run --rm --preserve-fds 1 host sh -c 'cat <&3' 3< file", "one more open descriptor inside"),
         ("tiffin run -d --name web -m 256m --cpus 0.5 debian:bookworm sleep infinity", "in the background, limited"),
         ("tiffin run -d --restart on-failure:5 debian:bookworm sleep infinity", "started again when it fails"),
         ("tiffin run -d --health-cmd 'test -e /run/up' debian:bookworm sleep infinity", "`tiffin ps` shows its health"),

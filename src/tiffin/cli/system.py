@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from tiffin.cli.options import Option, Verb
+from tiffin.cli.units import binary_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ _INFO_LINES = (
     ("Storage Driver", "Driver"),
     ("Logging Driver", "LoggingDriver"),
     ("Cgroup Version", "CgroupVersion"),
-    ("Runtime", "DefaultRuntime"),
+    ("Runtimes", "Runtimes"),
+    ("Default Runtime", "DefaultRuntime"),
     ("Kernel Version", "KernelVersion"),
     ("Operating System", "OperatingSystem"),
     ("Architecture", "Architecture"),
@@ -45,7 +47,9 @@ def _info(context: Context, parsed: Parsed) -> int:
         if key not in facts:
             continue
         value = facts[key]
-        shown = _binary(value) if key == "MemTotal" else value
+        shown = binary_size(value) if key == "MemTotal" else value
+        if isinstance(shown, dict):
+            shown = list(shown)
         if isinstance(shown, list):
             print(f"{title}:", *(f"  {item}" for item in shown), sep="\n")
         else:
@@ -56,15 +60,6 @@ def _info(context: Context, parsed: Parsed) -> int:
     for name, value in facts.get("Tiffin", {}).items():
         print(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
     return 0
-
-
-def _binary(count: int) -> str:
-    """Memory as Docker shows it here: powers of 1024."""
-    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while value >= 1024 and len(units) > 1:
-        value /= 1024
-        units.pop(0)
-    return f"{value:.4g}{units[0]}"
 
 
 def _version(context: Context, parsed: Parsed) -> int:
@@ -107,7 +102,7 @@ def _check(context: Context, parsed: Parsed) -> int:
 def _df(context: Context, parsed: Parsed) -> int:
     from tiffin.cli import disk_usage
 
-    disk_usage.show(context.engine.disk_usage(), parsed)
+    disk_usage.show(context, context.engine.disk_usage(), parsed)
     return 0
 
 

@@ -24,7 +24,7 @@ def to_json(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Fields):
-        return {key: _plain(item) for key, item in value.items() if not callable(item)}
+        return {key: _plain(item) for key, item in value.for_json().items() if not callable(item)}
     if isinstance(value, dict):
         return {key: _plain(value[key]) for key in sorted(value)}
     if isinstance(value, list | tuple):

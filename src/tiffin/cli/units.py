@@ -39,6 +39,17 @@ def size(count: float, precision: int = 3) -> str:
     return (f"{count:.0f}" if "e" in text else text) + units[index]
 
 
+def binary_size(count: float) -> str:
+    """Memory for people, powers of 1024: "0B", "12.3MiB", "1.058GiB"."""
+    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+    index = 0
+    while count >= 1024 and index < len(units) - 1:
+        count /= 1024
+        index += 1
+    text = f"{count:.4g}"
+    return (f"{count:.0f}" if "e" in text else text) + units[index]
+
+
 def duration(seconds: float) -> str:
     """A rough length of time: "Less than a second", "3 minutes", "About an hour", "2 weeks"."""
     whole = int(seconds)

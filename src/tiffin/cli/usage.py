@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tiffin.cli.colour import BOLD, styled
+from tiffin.cli.commands import aliases
 from tiffin.cli.options import Option, Verb
 
 _WIDTH = 100
@@ -11,13 +13,16 @@ def verb_help(verb: Verb) -> str:
     """Usage, summary, options and examples of one verb."""
     usage = f"tiffin {verb.name}" + (" [OPTIONS]" if verb.options else "")
     usage += f" {verb.arguments}" if verb.arguments else ""
-    parts = [f"Usage:  {usage}", "", verb.summary]
+    parts = [f"{_heading('Usage:')}  {usage}", "", verb.summary]
     if verb.description:
         parts += ["", *_wrapped(verb.description, 0)]
+    others = aliases(verb)
+    if others:
+        parts += ["", _heading("Aliases:"), *_wrapped(", ".join(f"tiffin {name}" for name in others), 2, "  ")]
     if verb.options:
-        parts += ["", "Options:", *_options(sorted(verb.options, key=lambda option: option.name))]
+        parts += ["", _heading("Options:"), *_options(sorted(verb.options, key=lambda option: option.name))]
     if verb.examples:
-        parts += ["", "Examples:"]
+        parts += ["", _heading("Examples:")]
         for command, what in verb.examples:
             parts += [f"  # {what}", f"  {command}"]
     return "\n".join(parts) + "\n"
@@ -25,16 +30,16 @@ def verb_help(verb: Verb) -> str:
 
 def group_help(name: str, summary: str, verbs: list[tuple[str, str]]) -> str:
     """Usage of a group ("container") and the verbs in it, given as (name, summary)."""
-    parts = [f"Usage:  tiffin {name} COMMAND", "", summary, "", "Commands:", *_pairs(verbs)]
+    parts = [f"{_heading('Usage:')}  tiffin {name} COMMAND", "", summary, "", _heading("Commands:"), *_pairs(verbs)]
     return "\n".join(parts) + f"\n\nRun 'tiffin {name} COMMAND --help' for more information on a command.\n"
 
 
 def top_help(groups: list[tuple[str, list[tuple[str, str]]]], global_options: tuple[Option, ...]) -> str:
     """The first page: verbs by topic and the global options."""
-    parts = ["Usage:  tiffin [OPTIONS] COMMAND", "", "A container engine without a daemon"]
+    parts = [f"{_heading('Usage:')}  tiffin [OPTIONS] COMMAND", "", "A container engine without a daemon"]
     for title, verbs in groups:
-        parts += ["", f"{title}:", *_pairs(verbs)]
-    parts += ["", "Global options:", *_options(list(global_options))]
+        parts += ["", _heading(f"{title}:"), *_pairs(verbs)]
+    parts += ["", _heading("Global options:"), *_options(list(global_options))]
     return "\n".join(parts) + "\n\nRun 'tiffin COMMAND --help' for more information on a command.\n"
 
 
@@ -65,7 +70,11 @@ def _left(option: Option) -> str:
     return f"{name} {word}".rstrip()
 
 
-def _wrapped(text: str, indent: int) -> list[str]:
+def _heading(text: str) -> str:
+    return styled(text, BOLD)
+
+
+def _wrapped(text: str, indent: int, before: str = "") -> list[str]:
     import textwrap
 
-    return textwrap.wrap(text, _WIDTH - indent) or [""]
+    return [before + line for line in textwrap.wrap(text, _WIDTH - indent)] or [""]

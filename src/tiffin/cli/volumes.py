@@ -62,21 +62,14 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _ls(context: Context, parsed: Parsed) -> int:
     filters = listing.parse_filters(parsed, _FILTERS)
-    dangling = [truth(parsed, "dangling", value) for value in filters.get("dangling", ())]
+    dangling = [listing.truth("dangling", value) for value in filters.get("dangling", ())]
     found = [info for info in context.engine.volumes() if _fits(info, filters, dangling)]
     format = parsed.text("format")
     if parsed.flag("quiet") and not format:
         listing.quietly(info.volume.name for info in found)
         return 0
-    listing.show(format, [_row(info) for info in found], _HEADINGS, ["Driver", "Name"])
+    listing.show(format, [row(info) for info in found], _HEADINGS, ["Driver", "Name"])
     return 0
-
-
-def truth(parsed: Parsed, name: str, value: str) -> bool:
-    """A filter's value that is true or false."""
-    if value.lower() not in ("true", "1", "false", "0"):
-        raise parsed.invalid("filter", f"{name}={value}", "it is true or false")
-    return value.lower() in ("true", "1")
 
 
 def _fits(info: VolumeInfo, filters: dict[str, list[str]], dangling: list[bool]) -> bool:
@@ -89,7 +82,7 @@ def _fits(info: VolumeInfo, filters: dict[str, list[str]], dangling: list[bool])
     )
 
 
-def _row(info: VolumeInfo) -> Row:
+def row(info: VolumeInfo) -> Row:
     volume = info.volume
     labels = dict(volume.labels)
     return Row(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from tiffin.cgroups import limits
-from tiffin.containers import names
+from tiffin.containers import events, names
 from tiffin.errors import HostError, NotFoundError, UsageError
 from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, RestartPolicy
@@ -24,7 +26,15 @@ def rename(parts: Parts, container: Container, name: str) -> None:
     name = names.check_name(name)
     if name == container.name:
         raise UsageError("Renaming a container with the same name as its current name")
-    records.change(parts.database, container.id, lambda now: now.replace(name=name))
+    if os.path.isdir(parts.paths.pods):
+        from tiffin.state import pods
+
+        with pods.NamesLock(parts.paths):
+            pods.check_name_free(parts.paths, name)
+            after = records.change(parts.database, container.id, lambda now: now.replace(name=name))
+    else:
+        after = records.change(parts.database, container.id, lambda now: now.replace(name=name))
+    events.renamed(parts, after, container.name)
 
 
 def update(parts: Parts, container: Container, changes: Resources, restart: RestartPolicy | None = None) -> None:
@@ -67,6 +77,7 @@ def _update_limits(parts: Parts, container: Container, changes: Resources) -> No
             _record(parts, container, before.config.resources)
             hint = error.hint or _in_use(parts, container, changes)
             raise HostError(f"cannot update container {container.name}: {error.message}", hint=hint) from error
+    events.tell(parts, container, "update")
 
 
 def merged(now: Resources, changes: Resources, *, counts_swap: bool) -> Resources:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tiffin.containers import events
 from tiffin.containers.root import locked, opened
 from tiffin.errors import HostError
 from tiffin.model import idmap
@@ -12,7 +13,7 @@ from tiffin.storage.changes import changes as walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import IO
 
     from tiffin.model.container import Container
@@ -72,20 +73,21 @@ def stream(parts: Parts, container: Container) -> Iterator[bytes]:
     with locked(parts, container), opened(parts, container, mounts=False) as root:
         items = (item for item in FileItems(parts.warn, idmap.of(container)).tree(root, b"") if item[0].path)
         yield from tar_stream(items)
+    events.tell(parts, container, "export")
 
 
-def export_file(parts: Parts, container: Container, path: str) -> None:
+def export_file(parts: Parts, container: Container, path: str, progress: Callable[[int], None] | None = None) -> None:
     """`export` to a file, which appears complete or not at all; a device or FIFO is written to."""
     try:
         if os.path.exists(path) and not os.path.isfile(path):
             with open(path, "wb", buffering=0) as file:
-                _write_all(file, stream(parts, container))
+                _write_all(file, stream(parts, container), progress)
             return
         target = os.path.realpath(path)
         unfinished = f"{target}.{os.getpid()}.unfinished"
         try:
             with open(unfinished, "xb", buffering=0) as file:
-                _write_all(file, stream(parts, container))
+                _write_all(file, stream(parts, container), progress)
             os.rename(unfinished, target)
         finally:
             try:
@@ -96,8 +98,12 @@ def export_file(parts: Parts, container: Container, path: str) -> None:
         raise HostError(f"cannot write the archive {path!r}: {error.strerror}") from error
 
 
-def _write_all(file: IO[bytes], chunks: Iterator[bytes]) -> None:
+def _write_all(file: IO[bytes], chunks: Iterator[bytes], progress: Callable[[int], None] | None) -> None:
+    count = 0
     for chunk in chunks:
+        count += len(chunk)
+        if progress:
+            progress(count)
         view = memoryview(chunk)
         while view:
             view = view[file.write(view) :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+from tiffin.containers import events
 from tiffin.containers.changed import raw
 from tiffin.containers.pause import read_state
 from tiffin.containers.root import locked, opened
@@ -16,7 +17,7 @@ from tiffin.storage.entry import OPAQUE, WHITEOUT, Entry, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from tiffin.model.container import Container
@@ -36,6 +37,7 @@ def commit(
     author: str,
     message: str,
     pause: bool,
+    progress: Callable[[int], None] | None = None,
 ) -> Image:
     """The new image. Its config is the image's with what the container was told, then `changes` on top."""
     from tiffin.images.changes import apply_changes
@@ -53,26 +55,34 @@ def commit(
     config = apply_changes(_execution(container, base, document.get("config") or {}), changes)
     created_ns = creation_time_ns()
     with parts.images.adding(), locked(parts, container):
-        layer = _paused(parts, container, pause)
+        layer = _paused(parts, container, pause, progress)
         if layer is not None:
             parts.layers.objects.syncfs()
-        return _add(parts, base, document, config, layer, created_ns, author, message, " ".join(container.argv), names)
+        argv = " ".join(container.argv)
+        image = _add(parts, base, document, config, layer, created_ns, author, message, argv, names)
+    events.tell(parts, container, "commit", {"comment": message, "imageID": image.id, "imageRef": name or ""})
+    for key in names:
+        parts.images.tell("tag", image, key)
+    return image
 
 
-def _paused(parts: Parts, container: Container, pause: bool) -> tuple[str, int] | None:
+def _paused(
+    parts: Parts, container: Container, pause: bool, progress: Callable[[int], None] | None
+) -> tuple[str, int] | None:
     # One that is paused already stays so: only a container that runs is frozen, and thawed again.
     state = read_state(parts, container.id)
     if not pause or state.status != "running" or state.paused:
-        return _layer(parts, container)
+        return _layer(parts, container, progress)
     parts.cgroups.freeze(container.id)
     try:
-        return _layer(parts, container)
+        return _layer(parts, container, progress)
     finally:
         parts.cgroups.thaw(container.id)
 
 
-def _layer(parts: Parts, container: Container) -> tuple[str, int] | None:
+def _layer(parts: Parts, container: Container, progress: Callable[[int], None] | None) -> tuple[str, int] | None:
     """Ingest the layer (diff_id, tar bytes); None when nothing changed."""
+    from tiffin.images.codecs import Counted
     from tiffin.storage.tarwrite import Streamed, tar_stream
 
     found = raw(parts, container)
@@ -81,7 +91,8 @@ def _layer(parts: Parts, container: Container) -> tuple[str, int] | None:
     with opened(parts, container, mounts=False) as root:
         chunks = tar_stream(_items(parts, root, found, idmap.of(container)), exact=True)
         try:
-            layer = parts.layers.ingest(Streamed(chunks))  # type: ignore[arg-type]
+            stream = Counted(Streamed(chunks), progress)
+            layer = parts.layers.ingest(stream)  # type: ignore[arg-type]
         finally:
             chunks.close()  # type: ignore[attr-defined]
     return layer.diff_id, layer.size_bytes

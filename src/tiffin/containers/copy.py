@@ -11,6 +11,7 @@ import posixpath
 import stat
 from contextlib import contextmanager
 
+from tiffin.containers import events
 from tiffin.containers.root import locked, opened
 from tiffin.errors import ConflictError, HostError, NotFoundError, UsageError
 from tiffin.model import idmap
@@ -63,6 +64,7 @@ def copy_out(
     ):
         mode = os.fstat(fd).st_mode
         _check_source(mode, wanted, f"{container.name}:{path}", tar=not isinstance(destination, str))
+        events.tell(parts, container, "archive-path")
         if not isinstance(destination, str):
             from tiffin.storage.tarwrite import tar_stream
 
@@ -102,6 +104,7 @@ def copy_in(
             if status is None or not stat.S_ISDIR(status.st_mode):
                 raise UsageError(f'destination "{container.name}:{path}" must be a directory')
             _unpack(parts, container, root, base, source, owner, progress)
+            events.tell(parts, container, "extract-to-dir")
             return
         wanted = _Wanted(source)
         fd = _host_source(wanted, follow)
@@ -125,6 +128,7 @@ def copy_in(
                 _place(placer, FileItems(parts.warn).tree(fd, name))
         finally:
             os.close(fd)
+        events.tell(parts, container, "extract-to-dir")
 
 
 def _place(placer: Placer, items: Iterator[Item]) -> None:

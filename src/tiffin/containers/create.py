@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from tiffin.containers import command, names
+from tiffin.containers import command, events, names
 from tiffin.errors import ConflictError, NotFoundError, UsageError
 from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, ContainerConfig, Mount
-from tiffin.runtime import signals, spec, users
+from tiffin.runtime import signals, spec, systemd, users
 from tiffin.runtime.compile import RLIMITS
 from tiffin.runtime.security import capabilities, masks, options
 from tiffin.state import containers as records
@@ -27,6 +27,31 @@ MIN_LOG_BYTES, MAX_LOG_FILES = 4096, 1000
 
 def create(parts: Parts, config: ContainerConfig) -> Container:
     """Decide and persist; nothing runs yet. Everything that can be refused now is refused now."""
+    if config.pod or os.path.isdir(parts.paths.pods):
+        from tiffin.pods import membership
+
+        with membership.creating(parts, config) as config:
+            container, needed = _record(parts, config)
+    else:
+        container, needed = _record(parts, config)
+    os.makedirs(parts.paths.container(container.id), mode=0o711, exist_ok=True)
+    failpoint("create.directory")
+    if needed:
+        from tiffin.volumes import mounts
+
+        try:
+            mounts.prepare(parts, container)
+        except BaseException:
+            from tiffin.containers import end
+
+            end.remove(parts, container, force=False, volumes=True)
+            raise
+    events.tell(parts, container, "create")
+    return container
+
+
+def _record(parts: Parts, config: ContainerConfig) -> tuple[Container, list[tuple[Volume, bool]]]:
+    """Decide and insert the record; with the volumes that it needs."""
     image = parts.images.get(config.image)
     _check_platform(parts, config, image)
     check_mounts(config.mounts)
@@ -34,12 +59,14 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
         from tiffin.volumes.images import resolve_images
 
         config = resolve_images(parts, config)
-    if any(":" in mode for _, mode in spec.modes(config)):
+    shares = any(":" in mode for _, mode in spec.modes(config))
+    if shares:
         from tiffin.containers import joined
 
         config = joined.resolve(parts, config)
     take_ids = None
-    if config.userns or config.uid_maps or config.gid_maps or parts.userns or any(m.idmap for m in config.mounts):
+    maps = config.uid_maps or config.gid_maps or any(mount.idmap for mount in config.mounts)
+    if config.userns or maps or parts.userns or shares:
         from tiffin.containers import userns
 
         config = userns.resolve(parts, config)
@@ -49,6 +76,10 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
 
         config = mounts.resolve(parts, config, image.config.volumes)
         needed = mounts.wanted(config.mounts)
+    if config.runtime or parts.runtime:
+        from tiffin.containers import foreign
+
+        config = foreign.chosen(parts, config)
     name = names.check_name(config.name) if config.name else None
     container = decide(parts, config, image, name)
     if config.userns not in ("", "host"):
@@ -69,17 +100,7 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
                 raise
             container = container.replace(name=_random_name(parts))
     failpoint("create.recorded")
-    os.makedirs(parts.paths.container(container.id), mode=0o711, exist_ok=True)
-    failpoint("create.directory")
-    if needed:
-        try:
-            mounts.prepare(parts, container)
-        except BaseException:
-            from tiffin.containers import end
-
-            end.remove(parts, container, force=False, volumes=True)
-            raise
-    return container
+    return container, needed
 
 
 def _check_platform(parts: Parts, config: ContainerConfig, image: Image) -> None:
@@ -124,6 +145,8 @@ def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None
         from tiffin.containers import health
 
         config = config.replace(health=health.merged(config.health, of_image.health))
+    if config.systemd != "false":
+        config = config.replace(systemd=systemd.decided(config, argv))
     if config.uts == "host" and config.hostname:
         raise UsageError("conflicting options: hostname and the host's UTS namespace")
     # As Docker: in the host's network it is the host's name that the network's other services know.
@@ -150,7 +173,7 @@ def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None
         workdir=workdir,
         user=config.user if config.user is not None else of_image.user,
         hostname=hostname,
-        stop_signal=signals.number(config.stop_signal or of_image.stop_signal or "TERM"),
+        stop_signal=signals.number(config.stop_signal or of_image.stop_signal or systemd.stop_signal(config)),
         stop_timeout_s=timeout,
         labels=tuple(sorted({**dict(of_image.labels), **dict(config.labels)}.items())),
     )
@@ -190,11 +213,19 @@ def check(parts: Parts, container: Container) -> None:
         if limit.name not in RLIMITS:
             raise UsageError(f"invalid ulimit type: {limit.name}", hint="known are " + ", ".join(RLIMITS))
     log = config.log
+    if log.driver != "cri" or log.options:
+        from tiffin.containers import log_drivers
+
+        log_drivers.check(container)
     if log.driver != "none" and (log.max_size_bytes < MIN_LOG_BYTES or not 1 <= log.max_files <= MAX_LOG_FILES):
         raise UsageError(
             f"a log cannot be kept in {log.max_files} files of {log.max_size_bytes} bytes",
             hint=f"it needs 1 to {MAX_LOG_FILES} files of at least {MIN_LOG_BYTES} bytes",
         )
+    if config.runtime:
+        from tiffin.runtime import foreign
+
+        foreign.check(container)
     parts.cgroups.validate(config.resources)
     # Unknown names fail here rather than at every start.
     driver = parts.driver(container.driver)

@@ -8,7 +8,7 @@ import os
 import select
 import time
 
-from tiffin.containers import pause
+from tiffin.containers import events, pause
 from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, os_error
 from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, ContainerState
@@ -42,6 +42,7 @@ def kill(parts: Parts, container: Container, signal: int | str) -> None:
         return  # as Docker: there is nobody to signal now, and nobody is told so
     if state.status != "running" or not _send(state, number):
         raise ConflictError(f"cannot kill container {container.name}: container {container.id[:12]} is not running")
+    events.tell(parts, container, "kill", {"signal": str(number)})
     # As Docker: what ends a container ends a paused one; other signals wait until it is unpaused.
     if number in (signals.SIGKILL, container.stop_signal):
         pause.resume(parts, container.id)
@@ -111,15 +112,21 @@ def _stop_running(
     parts: Parts, container: Container, state: ContainerState, timeout_s: float | None, signal: int | str | None
 ) -> None:
     patience: float = container.stop_timeout_s if timeout_s is None else timeout_s
-    _send(state, signals.number(signal) if signal else container.stop_signal)
+    _send_told(parts, container, state, signals.number(signal) if signal else container.stop_signal)
     failpoint("stop.signalled")
     pause.resume(parts, container.id)
-    if wait_end(parts, container, None if patience < 0 else patience):
-        return
-    _send(state, signals.SIGKILL)
-    pause.resume(parts, container.id)
-    if not wait_end(parts, container, KILL_WAIT_S):
-        raise HostError(f"container {container.name!r} did not end {KILL_WAIT_S:.0f} s after SIGKILL")
+    if not wait_end(parts, container, None if patience < 0 else patience):
+        _send_told(parts, container, state, signals.SIGKILL)
+        pause.resume(parts, container.id)
+        if not wait_end(parts, container, KILL_WAIT_S):
+            raise HostError(f"container {container.name!r} did not end {KILL_WAIT_S:.0f} s after SIGKILL")
+    events.tell(parts, container, "stop")
+
+
+def _send_told(parts: Parts, container: Container, state: ContainerState, number: int) -> None:
+    """Signal it, and write that into the events first: its end is written by its monitor."""
+    events.tell(parts, container, "kill", {"signal": str(number)})
+    _send(state, number)
 
 
 def wait_end(parts: Parts, container: Container, timeout_s: float | None) -> bool:
@@ -191,7 +198,7 @@ def remove(parts: Parts, container: Container, *, force: bool, volumes: bool = F
                 f"cannot remove container {container.name!r}: container is running",
                 hint="stop the container before removing it, or force the removal",
             )
-        _send(state, signals.SIGKILL)
+        _send_told(parts, container, state, signals.SIGKILL)
         pause.resume(parts, container.id)
         if not wait_end(parts, container, KILL_WAIT_S):
             raise HostError(f"container {container.name!r} did not end {KILL_WAIT_S:.0f} s after SIGKILL")
@@ -218,8 +225,13 @@ def _remove_locked(parts: Parts, container: Container, volumes: bool = False) ->
         remove_tree(parts.paths.container(container.id))
         raise NotFoundError(f"no such container: {container.name}")
     failpoint("remove.marked")
+    if container.config.runtime:
+        from tiffin.containers import foreign
+
+        foreign.forget(parts, container)
     parts.cgroups.remove(container.id)
     failpoint("remove.cgroup")
+    events.tell_lost(parts, container)
     try:
         parts.driver(container.driver).remove(container.id)
         failpoint("remove.writable")
@@ -238,6 +250,7 @@ def _remove_locked(parts: Parts, container: Container, volumes: bool = False) ->
         going = mounts.anonymous(container)
     records.delete(parts.database, container.id, going)
     failpoint("remove.recorded")
+    events.tell(parts, container, "destroy")
     for name in going:
         manage.finish_removal(parts, name)
 
@@ -248,12 +261,19 @@ def end_orphan(parts: Parts, container: Container, state: ContainerState) -> Non
     The kernel ends its first process with the monitor, unless that has asked not to be or has changed its user since
     it began (PR_SET_PDEATHSIG, prctl(2)). HostError when it cannot be ended.
     """
-    if state.status != "exited" or not state.error or not parts.cgroups.exists(container.id):
+    if state.status != "exited" or not state.error:
+        return
+    if status.told(parts.paths, container.id) and not parts.cgroups.exists(container.id):
         return
     with ContainerLock(parts.paths, container.id):
         now = status.read_state(parts.paths, container.id)
         if now.status == "exited" and now.error:
+            if container.config.runtime:
+                from tiffin.containers import foreign
+
+                foreign.forget(parts, container)
             parts.cgroups.remove(container.id)
+            events.tell_lost(parts, container)
 
 
 def cleanup(parts: Parts, reference: str) -> None:

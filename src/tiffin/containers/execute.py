@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.containers import pause
+from tiffin.containers import events, pause
 from tiffin.containers.command import merge_env, words
 from tiffin.containers.confine import confinement, spared
 from tiffin.errors import ConflictError, LaunchError, UsageError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Self
 
+    from tiffin.containers.passing import Passed
     from tiffin.parts import Parts
     from tiffin.runtime.ops import Plan
 
@@ -71,6 +72,15 @@ class ExecSession:
         if self.master >= 0:
             termios.tcsetwinsize(self.master, (rows, columns))
 
+    def detach(self) -> None:
+        """Leave a process that has a terminal running: what it still writes is thrown away, and nothing hangs up."""
+        if self.master >= 0:
+            native.hold_terminal(self.master)
+        if self._launcher_pid:
+            # It would pass on the hangup of our terminal, and has nobody to tell the exit code.
+            os.kill(self._launcher_pid, signals.SIGKILL)
+            self._reap()
+
     def _reap(self) -> None:
         if self._launcher_pid:
             os.waitpid(self._launcher_pid, 0)
@@ -95,10 +105,12 @@ def execute(
     tty: bool,
     tty_size: tuple[int, int] | None,
     user: str | None,
+    groups: Sequence[str] = (),
     workdir: str | None,
     env: Sequence[str],
     privileged: bool,
     detach: bool,
+    pass_fds: Sequence[int | tuple[str, int]] = (),
 ) -> ExecSession:
     """Start `command` in the container. ConflictError when it does not run; LaunchError's kinds as at a start."""
     command = words(command)
@@ -109,13 +121,26 @@ def execute(
     state = pause.running(parts, container)
     if state.paused:
         raise ConflictError(f"Container {container.name} is paused, unpause the container before exec")
+    given = None
+    if pass_fds:
+        from tiffin.containers import passing
+
+        given = passing.passed(pass_fds)
     with parts.timed("plan"):
-        process = describe(parts, container, state, command, tty, user, workdir, env, privileged)
-        plan = _plan(parts, container, state, process, tty_size, privileged)
+        process = describe(parts, container, state, command, tty, user, workdir, env, privileged, groups)
+        if given:
+            process["env"] = given.environment(process["env"])
+        exec_id = {"execID": os.urandom(32).hex()}
+        actor = events.actor(container, exec_id)
+        plan = _plan(parts, container, state, process, tty_size, privileged, actor, given)
     if parts.debug:
         parts.debug("plan:\n" + plan.describe())
+    # Docker's words, with the blank after a command without arguments.
+    shown = f"{command[0]} {' '.join(command[1:])}"
+    events.tell(parts, container, f"exec_create: {shown}", exec_id)
+    events.tell(parts, container, f"exec_start: {shown}", exec_id)
     with parts.timed("launch"):
-        return _spawn(plan, stdio, tty, detach)
+        return _spawn(plan, stdio, tty, detach, given.fds if given else ())
 
 
 def describe(
@@ -128,11 +153,12 @@ def describe(
     workdir: str | None,
     env: Sequence[str],
     privileged: bool,
+    groups: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The `process` object of the OCI spec for this exec."""
     config = container.config
     passwd, group = _accounts(state)
-    identity = users.resolve(container.user if user is None else user, config.groups, passwd, group)
+    identity = users.resolve(container.user if user is None else user, (*config.groups, *groups), passwd, group)
     if container.uid_maps:
         from tiffin.containers.userns import check_identity
 
@@ -178,12 +204,16 @@ def _plan(
     process: dict[str, Any],
     tty_size: tuple[int, int] | None,
     privileged: bool,
+    actor: str,
+    given: Passed | None = None,
 ) -> Plan:
     security = options.parse_security_opts(container.config.security_opts)
     labels = lsm.labels(security, container.id, privileged=container.config.privileged or privileged)
     confined = confinement(parts, container, security, labels, process, init=False)
     if privileged:
         confined = confined.replace(seccomp=None)
+    if given:
+        confined = given.confine(confined)
     return compile_exec(
         process,
         pid=state.pid,
@@ -192,11 +222,18 @@ def _plan(
         cgroup=parts.cgroups.joining(container.id, state.pid),
         confinement=confined,
         tty_size=tty_size,
+        events=(parts.paths.events, actor),
     )
 
 
-def _spawn(plan: Plan, stdio: tuple[int | None, int | None, int | None], tty: bool, detach: bool) -> ExecSession:
-    with native.Descriptors() as descriptors:
+def _spawn(
+    plan: Plan,
+    stdio: tuple[int | None, int | None, int | None],
+    tty: bool,
+    detach: bool,
+    passed: tuple[int, ...] = (),
+) -> ExecSession:
+    with native.Descriptors(len(passed)) as descriptors:
         plan_fd = native.plan_file(descriptors, plan)
         if tty:
             import socket
@@ -213,7 +250,9 @@ def _spawn(plan: Plan, stdio: tuple[int | None, int | None, int | None], tty: bo
                 actions.append((descriptors.own(os.dup(fd)), number))
             else:
                 actions.append((null, number))
-        pid = native.spawn(["exec", "-d"] if detach else ["exec"], actions)
+        actions += descriptors.copies(passed)
+        role = ["exec", "-d"] if detach else ["exec"]
+        pid = native.spawn([*role, str(len(passed))] if passed else role, actions)
         descriptors.close(status_write)
         reader = native.StatusReader(status_read)
         master = -1

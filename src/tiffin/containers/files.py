@@ -29,8 +29,9 @@ def write(paths: Paths, container: Container) -> Files:
     """Write hostname, hosts and resolv.conf anew for a start; with the host's network the host's own are copied."""
     directory = paths.container(container.id)  # a container can fill them: on disk, not in the host's memory
     network = container.config.network
-    if network.startswith("container:"):
-        # As Docker: names go with the network, so that it is one file that all its containers see.
+    if network.startswith("container:") and not container.config.pod:
+        # As Docker: names go with the network, so that it is one file that all its containers see. A pod's member has
+        # its own, since whose network it joins is another one's at every start.
         return _places(paths.container(network.removeprefix("container:")))
     host_network = network == "host"
     own_hosts = f"{LOCAL_HOSTS}127.0.1.1\t{container.hostname}\n".encode("utf-8", "surrogateescape")

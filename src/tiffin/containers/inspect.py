@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tiffin.containers import inspect_empty, log_drivers
 from tiffin.containers.logs import rfc3339
 from tiffin.model.container import Container, ContainerInfo, ContainerState, Mount
 from tiffin.model.image import health_object
@@ -34,7 +35,7 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "ResolvConfPath": f"{directory}/resolv.conf",
         "HostnamePath": f"{directory}/hostname",
         "HostsPath": f"{directory}/hosts",
-        "LogPath": f"{directory}/output.log" if container.config.log.driver != "none" else "",
+        "LogPath": log_drivers.shown_path(parts.paths, container),
         "Name": f"/{container.name}",
         "RestartCount": restarts.count(parts.paths, container.id),
         "Driver": container.driver,
@@ -43,12 +44,31 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": None,
+        "Pod": container.config.pod,
         "HostConfig": _host_config(container),
-        "GraphDriver": {"Name": container.driver, "Data": {"UpperDir": driver.upper(container.id) or ""}},
+        "GraphDriver": {
+            "Name": container.driver,
+            "Data": _graph(container, state, driver.upper(container.id) or "", parts.paths.images),
+        },
         "Mounts": _mounts(container, parts.paths.volumes),
-        "Config": _config(container, image.config.entrypoint),
-        "NetworkSettings": {"Ports": {}, **_addresses(), "Networks": _networks(container.config.network)},
+        "Config": _config(container, image.config.entrypoint, image.config.exposed_ports),
+        "NetworkSettings": {
+            **inspect_empty.network_settings(state.pid),
+            "Ports": {},
+            **_addresses(),
+            "Networks": _networks(container.config.network),
+        },
         "Tiffin": {"ImageNames": list(image.names), "MonitorPid": state.monitor_pid},
+    }
+
+
+def _graph(container: Container, state: ContainerState, upper: str, images: str) -> dict[str, str]:
+    """Overlay's directories. Merged they are mounted in the container only, so that is where its root is seen."""
+    return {
+        "LowerDir": f"{images}/{container.image_id.removeprefix('sha256:')}" if upper else "",
+        "MergedDir": f"/proc/{state.pid}/root" if state.pid else "",
+        "UpperDir": upper,
+        "WorkDir": f"{upper.removesuffix('upper')}work" if upper else "",
     }
 
 
@@ -101,10 +121,18 @@ def _networks(mode: str) -> dict[str, Any]:
 
 
 def _endpoint() -> dict[str, Any]:
-    return {"IPAMConfig": None, "Links": None, "Aliases": None, "NetworkID": "", "DNSNames": None, **_addresses()}
+    return {
+        "IPAMConfig": None,
+        "Links": None,
+        "Aliases": None,
+        "NetworkID": "",
+        "DNSNames": None,
+        "DriverOpts": None,
+        **_addresses(),
+    }
 
 
-def _config(container: Container, of_image: tuple[str, ...]) -> dict[str, Any]:
+def _config(container: Container, of_image: tuple[str, ...], ports: tuple[str, ...]) -> dict[str, Any]:
     config = container.config
     # As Docker shows them: what runs, merged from user and image.
     entrypoint = of_image if config.entrypoint is None else config.entrypoint
@@ -115,6 +143,7 @@ def _config(container: Container, of_image: tuple[str, ...]) -> dict[str, Any]:
         "AttachStdin": config.interactive,
         "AttachStdout": True,
         "AttachStderr": True,
+        **({"ExposedPorts": {port: {} for port in ports}} if ports else {}),
         "Tty": config.tty,
         "OpenStdin": config.interactive,
         "StdinOnce": config.interactive,
@@ -137,19 +166,17 @@ def _host_config(container: Container) -> dict[str, Any]:
     resources = config.resources
     security = options.parse_security_opts(config.security_opts)
     return {
+        **inspect_empty.host_config(),
         "Binds": [_bind(mount) for mount in config.mounts if _is_bind(mount)] or None,
         "ContainerIDFile": "",
-        "LogConfig": {
-            "Type": config.log.driver,
-            "Config": {"max-size": str(config.log.max_size_bytes), "max-file": str(config.log.max_files)},
-        },
+        "LogConfig": {"Type": config.log.driver, "Config": log_drivers.shown_options(config.log)},
         "NetworkMode": config.network,
         "PortBindings": {},
         "RestartPolicy": {"Name": config.restart.name, "MaximumRetryCount": config.restart.maximum_retries},
         "AutoRemove": config.auto_remove,
         "VolumesFrom": list(config.volumes_from) or None,
-        "CapAdd": list(config.cap_add) or None,
-        "CapDrop": list(config.cap_drop) or None,
+        "CapAdd": inspect_empty.capability_names(config.cap_add),
+        "CapDrop": inspect_empty.capability_names(config.cap_drop),
         "CgroupnsMode": config.cgroupns,
         "GroupAdd": list(config.groups) or None,
         "IpcMode": config.ipc,
@@ -167,7 +194,7 @@ def _host_config(container: Container) -> dict[str, Any]:
         "UsernsMode": config.userns,
         **_id_mappings(container),
         "ShmSize": config.shm_size_bytes,
-        "Runtime": "native",
+        "Runtime": config.runtime or "native",
         "Init": config.init,
         "Memory": resources.memory_bytes or 0,
         # As Docker: a memory limit alone allows as much swap again.

@@ -1,6 +1,6 @@
-"""Reading logs in the Kubernetes CRI text format: "TIMESTAMP STREAM F|P TEXT", over rotated files.
+"""Reading logs, over rotated files: the Kubernetes CRI text format "TIMESTAMP STREAM F|P TEXT", or Docker's JSON.
 
-The monitor writes `output.log` and renames it to `.1`, `.2`, … when it is full.
+The monitor writes one file and renames it to `.1`, `.2`, … when it is full.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tiffin.state import status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
     from tiffin.model.container import Container
@@ -25,11 +25,15 @@ BLOCK_BYTES = 1 << 16
 
 
 class LogLine(Record):
-    """One line, or the piece of a long one, as the container wrote it; `timestamp` is RFC 3339 in UTC."""
+    """One line, or the piece of a long one, as the container wrote it; `timestamp` is RFC 3339 in UTC.
+
+    `attributes` are the labels and variables that the log was asked to tell, by name.
+    """
 
     timestamp: str
     stream: str
     data: bytes
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
 def read(
@@ -45,17 +49,47 @@ def read(
 
     `since_ns` and `until_ns` are nanoseconds since the epoch, `tail` a number of lines from the end.
     """
-    if container.config.log.driver == "none":
-        raise ConflictError(f"container {container.name!r} keeps no log", hint="it was created with --log-driver none")
+    format = _format(parts, container)
     since = rfc3339(since_ns) if since_ns is not None else ""
     until = rfc3339(until_ns) if until_ns is not None else "~"
-    for raw in _raw_lines(parts, container, follow, tail, until_ns):
-        line = parse(raw)
+    for raw in _raw_lines(parts, container, format, follow, tail, until_ns):
+        line = format.parse(raw)
         if line is None or line.timestamp < since:
             continue
         if line.timestamp > until:
             return
         yield line
+
+
+class Format(Record):
+    """Where a log is, and how to read its lines."""
+
+    path: str
+    parse: Callable[[bytes], LogLine | None]
+    is_full: Callable[[bytes], bool]
+
+
+def _format(parts: Parts, container: Container) -> Format:
+    log = container.config.log
+    if log.driver == "cri" and not log.options:
+        return Format(path=f"{parts.paths.container(container.id)}/output.log", parse=parse, is_full=_is_full)
+    from tiffin.containers import log_drivers, log_json
+
+    path = log_drivers.file_path(parts.paths, container)
+    if not path:
+        raise ConflictError(
+            "configured logging driver does not support reading",
+            hint=f"container {container.name} was created with --log-driver {log.driver}",
+        )
+    if log.driver == "json-file":
+        return Format(path=path, parse=log_json.parse, is_full=log_json.is_full)
+    attributes = tuple(sorted(log_drivers.attributes(container).items()))
+
+    def with_attributes(raw: bytes) -> LogLine | None:
+        line = parse(raw)
+        return line and line.replace(attributes=attributes)
+
+    return Format(path=path, parse=with_attributes if attributes else parse, is_full=_is_full)
 
 
 def rfc3339(when_ns: int) -> str:
@@ -74,9 +108,9 @@ def parse(raw: bytes) -> LogLine | None:
 
 
 def _raw_lines(
-    parts: Parts, container: Container, follow: bool, tail: int | None, until_ns: int | None
+    parts: Parts, container: Container, format: Format, follow: bool, tail: int | None, until_ns: int | None
 ) -> Iterator[bytes]:
-    path = f"{parts.paths.container(container.id)}/output.log"
+    path = format.path
     count = container.config.log.max_files
     files = _open_all(path, count)
     try:
@@ -85,7 +119,7 @@ def _raw_lines(
         if files:
             files[-1].seek(0)
         if tail is not None:
-            _seek_tail(files, tail, end)
+            _seek_tail(files, tail, end, format.is_full)
         while len(files) > 1:
             yield from _complete(files[0])
             files.pop(0).close()
@@ -171,14 +205,20 @@ def _rotated(path: str, file: BinaryIO) -> bool:
         return False
 
 
-def _seek_tail(files: list[BinaryIO], tail: int, end: int | None = None) -> None:
+def _is_full(line: bytes) -> bool:
+    return line.split(b" ", 3)[2:3] == [b"F"]
+
+
+def _seek_tail(
+    files: list[BinaryIO], tail: int, end: int | None = None, is_full: Callable[[bytes], bool] = _is_full
+) -> None:
     """Position the files so that `tail` complete lines remain; drop those that are not needed.
 
     What the last file has got after `end` does not count.
     """
     left = tail
     for index in range(len(files) - 1, -1, -1):
-        found, offset = _last_lines(files[index], left, end if index == len(files) - 1 else None)
+        found, offset = _last_lines(files[index], left, end if index == len(files) - 1 else None, is_full)
         files[index].seek(offset)
         left -= found
         if left <= 0:
@@ -187,7 +227,7 @@ def _seek_tail(files: list[BinaryIO], tail: int, end: int | None = None) -> None
             return
 
 
-def _last_lines(file: BinaryIO, count: int, end: int | None = None) -> tuple[int, int]:
+def _last_lines(file: BinaryIO, count: int, end: int | None, is_full: Callable[[bytes], bool]) -> tuple[int, int]:
     """How many of the last `count` output lines are in the file, and where they begin. Pieces of one count as one."""
     if end is None:
         end = file.seek(0, os.SEEK_END)
@@ -201,7 +241,7 @@ def _last_lines(file: BinaryIO, count: int, end: int | None = None) -> tuple[int
         *whole, half = data.split(b"\n")  # splitlines() would take a carriage return for an end, too
         lines = [line + b"\n" for line in whole] + ([half] if half else [])
         usable = lines if at == 0 else lines[1:]
-        full = sum(1 for line in usable if _is_full(line))
+        full = sum(1 for line in usable if is_full(line))
         if full > count or at == 0:
             break
     else:
@@ -209,13 +249,9 @@ def _last_lines(file: BinaryIO, count: int, end: int | None = None) -> tuple[int
     seen = 0
     keep = 0
     for line in reversed(usable):
-        if _is_full(line):
+        if is_full(line):
             if seen == count:
                 break
             seen += 1
         keep += len(line)
     return seen, end - keep
-
-
-def _is_full(line: bytes) -> bool:
-    return line.split(b" ", 3)[2:3] == [b"F"]

@@ -43,10 +43,11 @@ def check_runtime(container: Container) -> None:
     if container.config.runtime in NATIVE:
         return
     for mount in container.config.mounts:
-        if mount.type == "image" or mount.subpath or mount.volume_options:
+        shared = mount.propagation in ("shared", "rshared")
+        if mount.type == "image" or mount.subpath or mount.volume_options or shared:
             raise NotSupportedError(
-                f"the mount at {mount.target} does not go with --runtime {container.config.runtime}: images, subpaths "
-                "and volumes with mount options are mounted by Tiffin's own launcher only"
+                f"the mount at {mount.target} does not go with --runtime {container.config.runtime}: images, subpaths, "
+                "volumes with mount options and shared binds are mounted by Tiffin's own launcher only"
             )
 
 

@@ -42,6 +42,7 @@ def pause(parts: Parts, container: Container) -> None:
     except HostError:
         running(parts, container)  # it has ended meanwhile
         raise
+    _tell(parts, container, "pause")
 
 
 def unpause(parts: Parts, container: Container) -> None:
@@ -49,6 +50,13 @@ def unpause(parts: Parts, container: Container) -> None:
     if not running(parts, container).paused:
         raise ConflictError(f"Container {container.name} is not paused")
     resume(parts, container.id)
+    _tell(parts, container, "unpause")
+
+
+def _tell(parts: Parts, container: Container, action: str) -> None:
+    from tiffin.containers.events import tell
+
+    tell(parts, container, action)
 
 
 def resume(parts: Parts, container_id: str) -> None:

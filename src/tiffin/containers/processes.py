@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from tiffin.containers import pause
+from tiffin.containers import events, pause
 from tiffin.errors import UsageError
 from tiffin.model.container import Container
 from tiffin.model.record import Record
@@ -34,6 +34,7 @@ def table(parts: Parts, container: Container, columns: Sequence[str] = ()) -> Pr
     """
     chosen = [_column(text) for text in columns or DEFAULT_COLUMNS]
     pause.running(parts, container)
+    events.tell(parts, container, "top")
     host = _Host()
     rows = []
     for pid in parts.cgroups.processes(container.id):

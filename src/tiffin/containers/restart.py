@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiffin.containers import end, start
+from tiffin.containers import end, events, start
 from tiffin.state.locks import ContainerLock
 
 TYPE_CHECKING = False
@@ -21,3 +21,4 @@ def restart(parts: Parts, container: Container, timeout_s: float | None, signal:
         now = start.still_there(parts, container)
         end.stop(parts, now, timeout_s, signal, locked=True)
         start.launch(parts, now, attach=False, tty_size=None)
+    events.tell(parts, now, "restart")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-from tiffin.containers import files
+from tiffin.containers import events, files
 from tiffin.containers.confine import confinement, spared
-from tiffin.errors import ConflictError, HostError, NotFoundError, TiffinError, os_error
+from tiffin.errors import ConflictError, HostError, NotFoundError, NotSupportedError, TiffinError, os_error
 from tiffin.failpoints import failpoint
 from tiffin.model import idmap
 from tiffin.model.container import Container, Device
-from tiffin.runtime import native, spec, users
+from tiffin.runtime import native, spec, systemd, users
 from tiffin.runtime.compile import DEFAULT_DEVICES, Monitor, compile_launch
 from tiffin.runtime.security import capabilities, devices, lsm, options
 from tiffin.state import containers as records
@@ -20,9 +20,11 @@ from tiffin.state.locks import ContainerLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from tiffin.containers.mounting import Mounting
+    from tiffin.containers.passing import Passed
     from tiffin.parts import Parts
     from tiffin.runtime.attach import Attachment
     from tiffin.runtime.ops import Plan
@@ -32,7 +34,12 @@ NEVER_SHOWN = ("/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/ptmx
 
 
 def start(
-    parts: Parts, container: Container, *, attach: bool, tty_size: tuple[int, int] | None = None
+    parts: Parts,
+    container: Container,
+    *,
+    attach: bool,
+    tty_size: tuple[int, int] | None = None,
+    pass_fds: Sequence[int | tuple[str, int]] = (),
 ) -> Attachment | None:
     """Start it unless it runs; with `attach`, its stdio from the very first byte.
 
@@ -48,8 +55,12 @@ def start(
                 raise ConflictError("cannot start a paused container, try unpause instead")
             if attach:
                 raise ConflictError(f"container {container.name!r} is already running", hint="attach to it instead")
+            if pass_fds:
+                raise ConflictError(
+                    f"container {container.name!r} is already running, so descriptors cannot be passed to it"
+                )
             return None
-        return launch(parts, container, attach, tty_size)
+        return launch(parts, container, attach, tty_size, pass_fds)
 
 
 def still_there(parts: Parts, container: Container) -> Container:
@@ -69,27 +80,71 @@ def end_waiting(parts: Parts, container: Container) -> bool:
 
 
 def launch(
-    parts: Parts, container: Container, attach: bool, tty_size: tuple[int, int] | None, *, again: bool = False
+    parts: Parts,
+    container: Container,
+    attach: bool,
+    tty_size: tuple[int, int] | None,
+    pass_fds: Sequence[int | tuple[str, int]] = (),
+    *,
+    again: bool = False,
 ) -> Attachment | None:
     """Start what does not run; its lock is held. `again`: by its restart policy, which counts on."""
+
+    def now(container: Container) -> Attachment | None:
+        return _launch(parts, container, attach, tty_size, pass_fds, again)
+
+    if container.config.pod:
+        from tiffin.pods import membership
+
+        return membership.launch(parts, container, now)
+    return now(container)
+
+
+def _launch(
+    parts: Parts,
+    container: Container,
+    attach: bool,
+    tty_size: tuple[int, int] | None,
+    pass_fds: Sequence[int | tuple[str, int]],
+    again: bool,
+) -> Attachment | None:
     if not status.wait_for_monitor(parts.paths, container.id):
         raise HostError(f"container {container.name!r} has ended, but its monitor does not")
+    given = None
+    if pass_fds:
+        from tiffin.containers import passing
+
+        given = passing.passed(pass_fds)
+        if container.config.runtime:
+            raise NotSupportedError(
+                f"descriptors cannot be passed to a program under --runtime {container.config.runtime} so far"
+            )
+    # The caller's own standard streams, where the log is whatever these are.
+    stdio = (0, 1, 2) if container.config.log.driver == "passthrough" else ()
     restarts.begin(parts.paths, container.id, container.config.restart, again=again)
+    events.tell_lost(parts, container)
     status.write_starting(parts.paths, container.id)
     failpoint("start.starting")
+    if attach:
+        events.tell(parts, container, "attach")
+    mounted = False
     try:
         with mounting_for(parts, container) as mounting:
             with parts.timed("plan"):
-                plan = prepare(parts, container, tty_size, mounting)
+                plan = prepare(parts, container, tty_size, given, mounting)
+            mounted = True
+            events.mounted(parts, container)
             if attach and container.config.auto_remove:
                 status.write_owner(parts.paths, container.id)
                 failpoint("start.owner")
             with parts.timed("launch"):
-                attachment = native.launch(plan, attach=attach)
+                attachment = native.launch(plan, attach=attach, passed=(*stdio, *(given.fds if given else ())))
                 failpoint("start.launched")
     except BaseException as error:
         code = error.exit_code if isinstance(error, TiffinError) else 125
         parts.cgroups.remove(container.id)
+        if mounted:
+            events.unmounted(parts, container)
         status.write_failed(parts.paths, container.id, code, str(error).replace("\n", " "))
         raise
     return attachment
@@ -107,7 +162,11 @@ def mounting_for(parts: Parts, container: Container) -> AbstractContextManager[M
 
 
 def prepare(
-    parts: Parts, container: Container, tty_size: tuple[int, int] | None, mounting: Mounting | None = None
+    parts: Parts,
+    container: Container,
+    tty_size: tuple[int, int] | None,
+    given: Passed | None = None,
+    mounting: Mounting | None = None,
 ) -> Plan:
     """Everything on disk and in cgroupfs that the plan names, and the plan."""
     config = container.config
@@ -167,10 +226,9 @@ def prepare(
     if mounting:
         mounting.prepare(labels)
         joined = mounting.apply(built, joined)
-        failpoint("start.mounts")
     rules = devices.device_rules(nodes, config.privileged, config.device_cgroup_rules)
     with parts.timed("cgroup"):
-        cgroup = parts.cgroups.create(container.id, config.resources, rules)
+        cgroup = parts.cgroups.create(container.id, config.resources, rules, delegated=systemd.owner(container))
     failpoint("start.cgroup")
     confined = confinement(parts, container, security, labels, built["process"], init=config.init)
     health = None
@@ -178,30 +236,45 @@ def prepare(
         from tiffin.containers import health as checks
 
         health = checks.prepare(parts, container, built, cgroup, confined)
-    steps = driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove, mapped=bool(ids))
     log = config.log
+    if given:
+        confined = given.confine(confined)
+        built["process"]["env"] = given.environment(built["process"]["env"])
     argv = cleanup_argv(parts, container.id)
-    plan = compile_launch(
-        built,
-        monitor=Monitor(
-            run_dir=run_dir,
-            exit_file=f"{directory}/exit",
-            log_path=f"{directory}/output.log" if log.driver != "none" else "",
-            log_max_bytes=log.max_size_bytes,
-            log_files=log.max_files,
-            open_stdin=config.interactive,
-            tty_size=tty_size,
-            on_exit=argv if config.auto_remove else (),
-            directory=directory,
-            again=argv,
-            health=health,
-            freezer=parts.cgroups.freezer(container.id) if health else None,
-        ),
-        rootfs_steps=tuple(dict.fromkeys((*steps, *mounting.steps))) if mounting else steps,
-        cgroup=cgroup,
-        confinement=confined,
-        joined=joined,
+    log_path = f"{directory}/output.log"
+    log_operations: tuple[tuple[str, tuple[object, ...], str], ...] = ()
+    if log.driver != "cri":
+        from tiffin.containers import log_drivers
+
+        log_path, log_operations = log_drivers.operations(paths, container)
+    monitor = Monitor(
+        run_dir=run_dir,
+        exit_file=f"{directory}/exit",
+        log_path=log_path,
+        log_max_bytes=log.max_size_bytes,
+        log_files=log.max_files,
+        log_operations=log_operations,
+        open_stdin=config.interactive,
+        tty_size=tty_size,
+        passed_stdio=log.driver == "passthrough",
+        on_exit=argv if config.auto_remove else (),
+        directory=directory,
+        again=argv,
+        health=health,
+        freezer=parts.cgroups.freezer(container.id) if health else None,
+        events=(parts.paths.events, events.actor(container), events.last_lines(container)),
     )
+    steps = driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove, mapped=bool(ids))
+    if mounting:
+        steps = tuple(dict.fromkeys((*steps, *mounting.steps)))
+    if config.runtime:
+        from tiffin.containers import foreign
+
+        plan = foreign.plan(parts, container, built, monitor, steps, cgroup, rules, security)
+    else:
+        plan = compile_launch(
+            built, monitor=monitor, rootfs_steps=steps, cgroup=cgroup, confinement=confined, joined=joined
+        )
     if parts.debug:
         import json
 
@@ -228,7 +301,11 @@ def host_facts(parts: Parts, container: Container, labels: lsm.Labels) -> spec.H
         parts.warn(f"this host cannot give the capabilities {', '.join(missing)}")
     return spec.HostFacts(
         bounding=parts.bounding,
-        cgroup_mounts=parts.cgroups.mounts(private=config.cgroupns != "host", read_only=not config.privileged),
+        cgroup_mounts=parts.cgroups.mounts(
+            private=config.cgroupns != "host",
+            read_only=not config.privileged,
+            delegated=config.systemd == systemd.ALWAYS,
+        ),
         labels=labels,
         spared=spared(),
         volumes=parts.paths.volumes,

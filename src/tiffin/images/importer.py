@@ -55,7 +55,11 @@ def import_image(
             created_by=created_by,
             comment=message or ("" if created_by else "Imported from -"),
         )
-        return store.add(parse_config(raw), [layer], names)
+        image = store.add(parse_config(raw), [layer], names)
+    for key in names:
+        store.tell("tag", image, key)
+    store.tell("import", image, image.id)
+    return image
 
 
 def _is_file(source: IO[bytes]) -> bool:

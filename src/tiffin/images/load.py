@@ -73,7 +73,16 @@ def _load_file(
 def _load(store: ImageStore, archive: Archive, wanted: Platform | None) -> list[Image]:
     candidates = _candidates(archive, wanted)
     filed = [(candidate, [archive.layer(store, blob) for blob in candidate.layers]) for candidate in candidates]
-    return [store.add(candidate.config, layers, candidate.names) for candidate, layers in filed]
+    # Names that the store had for an image already are not what was loaded.
+    images = [
+        store.add(candidate.config, layers, candidate.names).replace(
+            names=tuple(name for name in candidate.names if "@" not in name)
+        )
+        for candidate, layers in filed
+    ]
+    for image in images:
+        store.tell("load", image, image.names[0] if image.names else "")
+    return images
 
 
 def _candidates(archive: Archive, wanted: Platform | None) -> list[Candidate]:

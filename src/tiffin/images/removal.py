@@ -30,6 +30,8 @@ def remove(store: ImageStore, reference: str, *, force: bool) -> list[str]:
             _remove_files(store, image, layers)
         else:
             changing.leave()
+    _tell_untagged(store, image, [*image.names, *image.digests])
+    store.tell("delete", image, image.id)
     return [*lines, f"Deleted: {image.id}", *(f"Deleted: {diff_id}" for diff_id in layers)]
 
 
@@ -41,6 +43,7 @@ def _drop(store: ImageStore, image: Image, name: str, force: bool) -> tuple[list
         others = [other for other in image.names if other != name]
         if name and name in (*image.names, *image.digests) and others:
             records.drop_names(database, [name])
+            store.tell("untag", image, name)
             return None, [f"Untagged: {name}"]
         if not name and len(image.names) > 1 and not force:
             raise ConflictError(
@@ -51,9 +54,15 @@ def _drop(store: ImageStore, image: Image, name: str, force: bool) -> tuple[list
         lines = [f"Untagged: {dropped}" for dropped in names]
         if _held_by_container(store, image, name or _short(image), force):
             records.drop_names(database, names)
+            _tell_untagged(store, image, names)
             return None, lines
         records.drop_image(database, image.id)
         return records.drop_layers(database, dict.fromkeys(reversed(image.layers))), lines
+
+
+def _tell_untagged(store: ImageStore, image: Image, names: list[str]) -> None:
+    for name in names:
+        store.tell("untag", image, name)
 
 
 def _name_meant(image: Image, reference: str) -> str:

@@ -27,7 +27,7 @@ from tiffin.state import images as records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import IO, Any, Protocol
 
     from tiffin.images.codecs import Writable
@@ -60,12 +60,14 @@ def save(
     *,
     format: str = "docker-archive",
     compression: str = "none",
+    progress: Callable[[int], None] | None = None,
 ) -> None:
     """Write images to a path or binary stream; layers are `compression` (none, gzip, zstd).
 
     `format` is docker-archive, oci-archive or oci-dir (a path: a directory that is empty or not there yet). Layers
     that several images share are written once. The same images give the same bytes. A repository without a tag means
     all of its tags, as with Docker. A path appears only when the archive is complete.
+    `progress` gets the number of bytes written so far to a file or stream.
     Raises NotFoundError, UsageError, NotSupportedError, ConflictError, StoreError.
     """
     if format not in FORMATS:
@@ -82,9 +84,11 @@ def save(
                 raise UsageError("an oci-dir needs a directory to be written to, not a stream")
             _save_directory(store, chosen, destination, compression)
         elif isinstance(destination, str):
-            _save_file(store, chosen, destination, format, compression)
+            _save_file(store, chosen, destination, format, compression, progress)
         else:
-            _write(chosen, _Tar(store, destination), format, compression)
+            _write(chosen, _Tar(store, _Told(destination, progress)), format, compression)
+    for image, names in chosen.values():
+        store.tell("save", image, names[0] if names else "")
 
 
 def _choose(store: ImageStore, references: Sequence[str]) -> dict[str, tuple[Image, list[str]]]:
@@ -190,6 +194,20 @@ def _json(document: Any) -> bytes:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+class _Told:
+    """A stream that tells `progress` how many bytes went into it."""
+
+    def __init__(self, out: Writable, progress: Callable[[int], None] | None) -> None:
+        self._out, self._progress, self._count = out, progress, 0
+
+    def write(self, data: bytes) -> object:
+        written = self._out.write(data)
+        if self._progress:
+            self._count += len(data)
+            self._progress(self._count)
+        return written
+
+
 class _Tar:
     """A destination that is a tar stream."""
 
@@ -286,19 +304,24 @@ def _unnamed_file(directory: str) -> IO[bytes]:
 
 
 def _save_file(
-    store: ImageStore, chosen: dict[str, tuple[Image, list[str]]], path: str, format: str, compression: str
+    store: ImageStore,
+    chosen: dict[str, tuple[Image, list[str]]],
+    path: str,
+    format: str,
+    compression: str,
+    progress: Callable[[int], None] | None,
 ) -> None:
     try:
         if os.path.exists(path) and not os.path.isfile(path):
             # A device, a FIFO, or /dev/stdout: written to, since a rename would put a file in its place.
             with open(path, "wb") as file:
-                _write(chosen, _Tar(store, file), format, compression)
+                _write(chosen, _Tar(store, _Told(file, progress)), format, compression)
             return
         target = os.path.realpath(path)  # what a symbolic link leads to is replaced, not the link
         unfinished = f"{target}.{os.getpid()}.unfinished"
         try:
             with open(unfinished, "xb", buffering=0) as file:
-                _write(chosen, _Tar(store, file), format, compression)
+                _write(chosen, _Tar(store, _Told(file, progress)), format, compression)
             os.rename(unfinished, target)
         finally:
             with contextlib.suppress(FileNotFoundError):

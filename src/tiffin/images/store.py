@@ -9,6 +9,7 @@ from tiffin.failpoints import failpoint
 from tiffin.images.host import host_image, is_host_id
 from tiffin.images.reference import HOST, id_prefix, is_id, parse_reference, parse_tag
 from tiffin.model.image import HistoryEntry, Image
+from tiffin.state import events
 from tiffin.state import images as records
 
 TYPE_CHECKING = False
@@ -65,7 +66,12 @@ class ImageStore:
         if not records.set_tag(self.database, target.key, image.id):
             raise NotFoundError(f"no such image: {reference}", hint="it was removed meanwhile")
         failpoint("image.tagged")
+        self.tell("tag", image, target.key)
         return self.get(image.id)
+
+    def tell(self, action: str, image: Image, name: str) -> None:
+        """Write an event of an image under one of its names."""
+        events.write(self.paths, "image", action, image.id, {**dict(image.config.labels), "name": name or image.id})
 
     def remove(self, reference: str, *, force: bool = False) -> builtins.list[str]:
         """Remove a name, and the image itself with its last name; returns the lines that Docker would print.

@@ -63,7 +63,7 @@ class Ulimit(Record):
 
 
 class LogConfig(Record):
-    """How output is kept: `driver` "cri" (text in the Kubernetes CRI format) or "none"."""
+    """How output is kept: `driver` is one of `containers.log_drivers.DRIVERS`, `options` are Docker's but for sizes."""
 
     driver: str = "cri"
     max_size_bytes: int = 10_000_000
@@ -99,6 +99,8 @@ class HealthCheck(Record):
 class ContainerConfig(Record):
     """What the user asked for, before anything was decided. Empty and None mean "as the image says".
 
+    `systemd` is "true" (what systemd needs is there if the command is an init), "always" or "false"; a container that
+    got it has "always". `pod` is a pod's name or ID, and in a container its ID.
     `userns` is "host", "private", "auto[:…]", "container:NAME" or "ns:PATH"; empty means the engine's default. The maps
     are (first id inside, first id of the host, how many).
     """
@@ -147,7 +149,7 @@ class ContainerConfig(Record):
     oom_score_adj: int | None = None
     device_cgroup_rules: tuple[str, ...] = ()
     runtime: str = ""
-    systemd: bool = False
+    systemd: str = "true"
     pod: str = ""
     platform: str = ""  # that the image must have, "os/architecture[/variant]"
 

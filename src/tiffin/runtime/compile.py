@@ -7,7 +7,7 @@ import os
 from tiffin.errors import UsageError
 from tiffin.model.record import Record
 from tiffin.runtime.mount_options import PROPAGATION, add_borrowed, add_early_trees, add_mount, add_trees
-from tiffin.runtime.ops import STDIO_OPEN_STDIN, STDIO_TTY, Plan
+from tiffin.runtime.ops import STDIO_OPEN_STDIN, STDIO_PASSED, STDIO_TTY, Plan
 from tiffin.runtime.security import capabilities
 from tiffin.runtime.security.lsm import Labels
 from tiffin.runtime.spec import NOBODY, Joined
@@ -80,13 +80,16 @@ class Monitor(Record):
     log_path: str = ""
     log_max_bytes: int = 0
     log_files: int = 0
+    log_operations: tuple[tuple[str, tuple[object, ...], str], ...] = ()
     open_stdin: bool = False
     tty_size: tuple[int, int] | None = None
+    passed_stdio: bool = False
     on_exit: tuple[str, ...] = ()
     directory: str = ""
     again: tuple[str, ...] = ()
     health: tuple[str, int, int, int, int, int, int] | None = None
     freezer: tuple[str, str] | None = None
+    events: tuple[str, str, tuple[str, ...]] | None = None  # the file, the actor, lines for after the end
 
 
 class Confinement(Record):
@@ -95,6 +98,10 @@ class Confinement(Record):
     seccomp: SeccompFilter | None = None
     labels: Labels = Labels()
     init: bool = False
+    passed: int = 0
+    """How many descriptors the program gets beyond its standard streams."""
+    listening: bool = False
+    """Whether it is told of them as sd_listen_fds(3) has it; the environment then has room for its process ID."""
 
 
 def compile_launch(
@@ -110,7 +117,7 @@ def compile_launch(
     plan = Plan()
     linux = spec["linux"]
     kinds = [entry["type"] for entry in linux["namespaces"] if not entry.get("path")]
-    _monitor(plan, monitor, spec["process"]["terminal"], cgroup)
+    add_monitor(plan, monitor, spec["process"]["terminal"], cgroup)
     _join(plan, linux["namespaces"], joined)
     flags = 0
     for kind in kinds:
@@ -142,13 +149,13 @@ def compile_launch(
         plan.add("HOSTNAME", spec["hostname"], doing=f"set the hostname {spec['hostname']!r}")
         if spec.get("domainname"):
             plan.add("DOMAINNAME", spec["domainname"], doing="set the domain name")
-    _process(plan, spec["process"], confinement)
+    _process(plan, spec["process"], confinement, make_workdir=True)
     return plan
 
 
 def compile_exec(
     process: dict[str, Any], *, pid: int, start_ticks: int, kinds: Iterable[str], cgroup: CgroupPlan,
-    confinement: Confinement, tty_size: tuple[int, int] | None = None,
+    confinement: Confinement, tty_size: tuple[int, int] | None = None, events: tuple[str, str] | None = None,
 ) -> Plan:  # fmt: skip
     """The plan that runs one more process in a running container."""
     plan = Plan()
@@ -157,6 +164,8 @@ def compile_exec(
         flags |= CLONE_FLAGS[kind]
     if tty_size:
         plan.add("TTY_SIZE", *tty_size)
+    if events:
+        plan.add("EVENTS", *events)
     if cgroup.into:
         plan.add("CGROUP_INTO", cgroup.into, doing=f"join the cgroup {cgroup.into}")
     plan.add("ENTER", pid, start_ticks, flags, doing="enter the container")
@@ -164,18 +173,22 @@ def compile_exec(
         plan.add("CGROUP_TASKS", path, doing=f"join the cgroup {path}")
     if process["terminal"]:
         plan.add("CONSOLE", doing="allocate a terminal")
-    _process(plan, process, confinement)
+    _process(plan, process, confinement, make_workdir=False)
     return plan
 
 
-def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -> None:
+def add_monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -> None:
+    """What the monitor is told, whoever makes the container."""
     plan.add("RUN_DIR", monitor.run_dir, doing=f"use the run directory {monitor.run_dir}")
     plan.add("EXIT_FILE", monitor.exit_file)
     if monitor.log_path:
         plan.add(
             "LOG", monitor.log_path, monitor.log_max_bytes, monitor.log_files, doing=f"open the log {monitor.log_path}"
         )
-    plan.add("STDIO", (STDIO_TTY if terminal else 0) | (STDIO_OPEN_STDIN if monitor.open_stdin else 0))
+    for name, fields, doing in monitor.log_operations:
+        plan.add(name, *fields, doing=doing)
+    passed = STDIO_PASSED if monitor.passed_stdio else 0
+    plan.add("STDIO", (STDIO_TTY if terminal else 0) | (STDIO_OPEN_STDIN if monitor.open_stdin else 0) | passed)
     if monitor.tty_size:
         plan.add("TTY_SIZE", *monitor.tty_size)
     if monitor.on_exit:
@@ -186,6 +199,11 @@ def _monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan) -
         plan.add("HEALTH", *monitor.health, doing="prepare the health check")
         if monitor.freezer:
             plan.add("FREEZER", *monitor.freezer)
+    if monitor.events:
+        path, actor, last = monitor.events
+        plan.add("EVENTS", path, actor)
+        for line in last:
+            plan.add("EVENT_LAST", line)
     if cgroup.oom_file:
         plan.add("OOM_FILE", cgroup.oom_file)
     for directory in cgroup.remove:
@@ -278,13 +296,13 @@ def add_oom_score(plan: Plan, process: dict[str, Any]) -> None:
         plan.add("OOM_SCORE_ADJ", score + 1000, doing=f"set the OOM score to {score}")
 
 
-def _process(plan: Plan, process: dict[str, Any], confinement: Confinement) -> None:
+def _process(plan: Plan, process: dict[str, Any], confinement: Confinement, *, make_workdir: bool) -> None:
     add_limits(plan, process, 0)
     if not any(name == "OOM_SCORE_ADJ" for name, _, _ in plan):
         add_oom_score(plan, process)
     plan.add("UMASK", 0o022)
-    # Still as root: a missing working directory is made, as Docker does.
-    plan.add("CHDIR", process["cwd"], 1, doing=f"change to the working directory {process['cwd']}")
+    # Still as root: a container's missing working directory is made, as Docker does, but not that of an exec.
+    plan.add("CHDIR", process["cwd"], int(make_workdir), doing=f"change to the working directory {process['cwd']}")
     labels = confinement.labels
     if labels.exec_label:
         plan.add("LSM_EXEC", labels.exec_attribute, labels.exec_label, doing=f"set the label {labels.exec_label!r}")
@@ -306,5 +324,7 @@ def _process(plan: Plan, process: dict[str, Any], confinement: Confinement) -> N
         plan.add("SECCOMP", confinement.seccomp.program, confinement.seccomp.flags, doing="install the seccomp filter")
     if confinement.init:
         plan.add("INIT", doing="start the init process")
+    if confinement.passed:
+        plan.add("PASS_FDS", confinement.passed, int(confinement.listening), doing="pass descriptors")
     argv = process["args"]
     plan.add("EXEC", argv[0], argv, process["env"], doing=f"run {argv[0]!r}")

@@ -12,9 +12,11 @@ from tiffin.runtime.attach import Attachment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tiffin.runtime.ops import Plan
 
-PLAN_FD, STATUS_FD, OWNER_READ_FD, OWNER_WRITE_FD = 3, 4, 5, 6
+PLAN_FD, STATUS_FD, OWNER_READ_FD, OWNER_WRITE_FD, PASSED_FD = 3, 4, 5, 6, 7
 FIRST_FREE_FD = 10
 NOT_EXECUTABLE = (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.EPERM, errno.ETXTBSY, errno.ELIBBAD, errno.EINVAL)
 # Ignored by Python, or by a caller, and inherited through exec otherwise: SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGXFSZ.
@@ -24,8 +26,9 @@ RESET_SIGNALS = (1, 2, 3, 13, 25)
 class Descriptors:
     """File descriptors that are closed together; numbers stay clear of those that the launcher is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, passed: int = 0) -> None:
         self._open: list[int] = []
+        self._first_free = max(FIRST_FREE_FD, PASSED_FD + passed)
 
     def __enter__(self) -> Descriptors:
         return self
@@ -36,12 +39,16 @@ class Descriptors:
         self._open.clear()
 
     def own(self, fd: int) -> int:
-        if fd < FIRST_FREE_FD:
-            moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_FD)
+        if fd < self._first_free:
+            moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, self._first_free)
             os.close(fd)
             fd = moved
         self._open.append(fd)
         return fd
+
+    def copies(self, fds: Sequence[int]) -> list[tuple[int, int]]:
+        """What has the launcher find `fds` where it looks for passed descriptors."""
+        return [(self.own(os.dup(fd)), PASSED_FD + number) for number, fd in enumerate(fds)]
 
     def pipe(self) -> tuple[int, int]:
         read, write = os.pipe()
@@ -67,7 +74,7 @@ def plan_file(descriptors: Descriptors, plan: Plan) -> int:
     return fd
 
 
-def spawn(role: list[str], actions: list[tuple[int, int]]) -> int:
+def spawn(role: list[str], actions: list[tuple[int, int]], *, setsid: bool = False) -> int:
     """Start the launcher with the given descriptors (from, to); every other one is closed by close-on-exec."""
     path = launcher_path()
     given = {target for _, target in actions}
@@ -84,6 +91,7 @@ def spawn(role: list[str], actions: list[tuple[int, int]]) -> int:
             ],
             setsigdef=RESET_SIGNALS,
             setsigmask=(),
+            setsid=setsid,
         )
     except OSError as error:
         raise HostError(
@@ -92,9 +100,18 @@ def spawn(role: list[str], actions: list[tuple[int, int]]) -> int:
         ) from error
 
 
-def launch(plan: Plan, *, attach: bool) -> Attachment | None:
-    """Start a container; returns once its program runs. LaunchError and its kind when a step failed."""
+def hold_terminal(master: int) -> None:
+    """Leave a small process behind that keeps a terminal open until no process inside has it open any more."""
     with Descriptors() as descriptors:
+        null = descriptors.own(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+        copy = descriptors.own(os.dup(master))
+        # In a session of its own from the beginning: the end of our terminal might reach it before it is ready.
+        spawn(["hold"], [(copy, PLAN_FD), (null, 0), (null, 1), (null, 2)], setsid=True)
+
+
+def launch(plan: Plan, *, attach: bool, passed: Sequence[int] = ()) -> Attachment | None:
+    """Start a container; returns once its program runs. LaunchError and its kind when a step failed."""
+    with Descriptors(len(passed)) as descriptors:
         plan_fd = plan_file(descriptors, plan)
         status_read, status_write = descriptors.pipe()
         actions = [(plan_fd, PLAN_FD), (status_write, STATUS_FD)]
@@ -104,7 +121,8 @@ def launch(plan: Plan, *, attach: bool) -> Attachment | None:
             child_read, our_write = descriptors.pipe()
             our_read, child_write = descriptors.pipe()
             actions += [(child_read, OWNER_READ_FD), (child_write, OWNER_WRITE_FD)]
-        pid = spawn(["launch"], actions)
+        actions += descriptors.copies(passed)
+        pid = spawn(["launch", str(len(passed))] if passed else ["launch"], actions)
         descriptors.close(status_write)
         if attach:
             descriptors.close(child_read)
@@ -169,6 +187,12 @@ def failure(index: int, number: int, text: str, plan: Plan) -> LaunchError | Hos
         if number in NOT_EXECUTABLE:
             said = {errno.ENOEXEC: "exec format error"}.get(number, reason.lower())
             return CommandNotExecutable(f'exec: "{program}": {said}')
+    if name == "RUNTIME":
+        from tiffin.runtime import foreign
+
+        return foreign.failure(text, fields, reason)
+    if name == "LOG_SINK":
+        return LaunchError(f"failed to initialize logging driver: {doing}: {reason.lower()}")
     return LaunchError(f"cannot {doing or f'{name} ({text})'}: {reason}", hint=_hint(name, number))
 
 
@@ -187,7 +211,7 @@ def _hint(name: str, number: int) -> str | None:
         return "its file system, or this kernel, has no mounts with mapped ids"
     if number == errno.ENODEV and name in ("MOUNT", "MOUNT_IN"):
         return "this kernel lacks the file system"
-    if number == errno.ENOTDIR and name in ("BIND_IN", "TREE_IN"):
+    if number == errno.ENOTDIR and name in ("BIND_IN", "ATTACH"):
         return (
             "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists "
             "and is the expected type"

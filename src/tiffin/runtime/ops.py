@@ -43,6 +43,14 @@ OPS: dict[str, tuple[int, str]] = {
     "FREEZER": (61, "ss"),  # file that says whether the container is paused, what it then begins with
     "RESTART": (62, "sl"),  # the container's directory, argv to exec when it is time to start it again
     "FAILED": (63, "u"),  # role wait: the exit code that the failed launch stands for
+    "LOG_JSON": (100, "s"),  # the log is Docker's json-file; JSON object of attributes for every line, or ""
+    "LOG_SINK": (101, "uubuubb"),  # SINK_* kind, SOCK_* type, sockaddr, 1 = wait for it, SO_SNDBUF or 0, head, tail
+    "LOG_SYSLOG": (102, "uu"),  # facility, seconds east of UTC
+    "PASS_FDS": (103, "uu"),  # how many passed descriptors become 3 and on, 1 = fill in LISTEN_PID of the environment
+    # Instead of EXEC: have another OCI runtime make the container. Its argvs for create, start and delete, the file
+    # that gets the container's pid, the socket that gets its terminal's master ("" without one), and cgroup files into
+    # which `create` writes "0" before it runs.
+    "RUNTIME": (105, "lllssl"),
     # Entering a running container (role exec).
     "ENTER": (16, "uuu"),  # pid, its start time in clock ticks, CLONE_NEW* flags for setns(pidfd)
     # The child, still on the host's mount tree.
@@ -75,6 +83,9 @@ OPS: dict[str, tuple[int, str]] = {
     "CREDS": (50, "uub"),  # uid, gid, supplementary groups as u32 array
     "CAPS": (51, "uuuuu"),  # bounding, effective, permitted, inheritable, ambient as bit masks
     "INIT": (52, ""),  # stay as PID 1, reap and forward signals; what follows happens in a child
+    # Events (state/events.py), among the monitor's; written by it, and by the launcher of an exec.
+    "EVENTS": (65, "ss"),  # the file they are appended to, the JSON members "ID" and "Attributes" up to the last one
+    "EVENT_LAST": (66, "s"),  # a line that follows the container's end, as JSON up to its last attribute
     "EXEC": (53, "sll"),  # file name (looked up in PATH of env when it has no slash), argv, env
     # Namespaces of others, and trees: detached mounts, each kept under its number until it is attached.
     "DONOR": (70, "uu"),  # pid, its start time in clock ticks: must live once what JOIN_NS and TREE_FROM name is open
@@ -91,6 +102,11 @@ OPS: dict[str, tuple[int, str]] = {
 
 STDIO_TTY = 1
 STDIO_OPEN_STDIN = 2
+STDIO_PASSED = 4  # the first three passed descriptors are its stdio
+MAX_PASSED = 1000
+LISTEN_PID = "LISTEN_PID=" + 20 * "0"  # room for the number that the launcher fills in
+# Where output goes besides the log's file: the journal, or syslog by the time's format.
+SINK_JOURNAL, SINK_SYSLOG_STAMP, SINK_SYSLOG_5424, SINK_SYSLOG_5424_MICRO = 1, 2, 3, 4
 
 
 class Plan:

@@ -11,6 +11,7 @@ import os
 from tiffin.errors import NotSupportedError, UsageError
 from tiffin.model.container import Container, ContainerConfig, Mount
 from tiffin.model.record import Record
+from tiffin.runtime import systemd
 from tiffin.runtime.security import capabilities, masks
 from tiffin.runtime.security.lsm import Labels
 from tiffin.runtime.users import Identity
@@ -19,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from tiffin.model.container import ContainerConfig
     from tiffin.runtime.security.devices import DeviceNode
     from tiffin.runtime.security.options import SecurityOptions
 
@@ -116,17 +118,19 @@ def build_spec(
                 for node in nodes
             ],
             "cgroupsPath": f"/tiffin/{container.id}",
-            "sysctl": dict(config.sysctls),
+            "sysctl": {**_network_sysctls(config), **dict(config.sysctls)},
             "rootfsPropagation": "rslave",
             "maskedPaths": list(masks.masked_paths(security, config.privileged)),
             # With several hierarchies their mount points lie on a tmpfs, which is nobody's to write to either.
             "readonlyPaths": [
                 *masks.readonly_paths(security, config.privileged),
-                *([] if config.privileged else ["/sys/fs/cgroup"]),
+                *([] if config.privileged or config.systemd == systemd.ALWAYS else ["/sys/fs/cgroup"]),
             ],
         },
         "annotations": {**dict(container.labels), **dict(config.annotations)},
     }
+    if config.systemd == systemd.ALWAYS:
+        process["env"] = systemd.environment(process["env"], container.id)
     if container.uid_maps:
         for name, maps in (("uidMappings", container.uid_maps), ("gidMappings", container.gid_maps)):
             spec["linux"][name] = [
@@ -213,7 +217,8 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
         if mapped and config.cgroupns == "host" and fstype == "cgroup2":
             found.append(_mount(target, "bind", target, [*shown, system]))
             continue
-        found.append(_mount(target, fstype, source, [*options, *([system] if fstype.startswith("cgroup") else [])]))
+        access = [system] if fstype.startswith("cgroup") and config.systemd != systemd.ALWAYS else []
+        found.append(_mount(target, fstype, source, [*options, *access]))
     if mapped and config.ipc == "host":
         if os.path.isdir("/dev/mqueue"):
             found.append(_mount("/dev/mqueue", "bind", "/dev/mqueue", shown))
@@ -230,6 +235,8 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
     else:
         shm = ["mode=1777", f"size={config.shm_size_bytes}", *label]
         found.append(_mount("/dev/shm", "tmpfs", "shm", [*nothing, *shm]))
+    if config.systemd == systemd.ALWAYS:
+        found += [_mount(target, "tmpfs", "tmpfs", [*options, *label]) for target, options in systemd.MOUNTS]
     users = {mount.target for mount in config.mounts}
     for source, target in (
         (files.resolv_conf, "/etc/resolv.conf"),
@@ -274,3 +281,13 @@ def _access(mount: Mount) -> list[str]:
 
 def _mount(destination: str, kind: str, source: str, options: list[str]) -> dict[str, Any]:
     return {"destination": destination, "type": kind, "source": source, "options": options}
+
+
+def _network_sysctls(config: ContainerConfig) -> dict[str, str]:
+    """As in Docker every user inside may ping and listen on low ports: the network is the container's own.
+
+    Not the host's, nor where a user namespace has not all the groups.
+    """
+    if config.network != "none" or config.userns not in ("", "host"):
+        return {}
+    return {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}

@@ -39,6 +39,10 @@ def resolve(user: str, extra_groups: tuple[str, ...], passwd: bytes | None, grou
         gid = _group(wanted_group, groups)
     elif name:
         supplementary = [_id(line[2]) for line in groups if len(line) > 3 and name in line[3].split(",")]
+    # The main group too, or a program could drop it and pass where a file's mode shuts that group out
+    # (CVE-2022-36109).
+    if gid not in supplementary:
+        supplementary.insert(0, gid)
     for extra in extra_groups:
         number = _group(extra, groups)
         if number not in supplementary:

@@ -130,6 +130,16 @@ def all_containers(database: Database) -> list[tuple[Container, bool]]:
     return [(container_from_dict(loads(record)), bool(removing)) for record, removing in rows]
 
 
+def in_pods(database: Database, pod_id: str = "") -> list[tuple[Container, bool]]:
+    """The records of a pod's members, or of all pods', the oldest first, and whether their removal has begun."""
+    # A quoted name before a colon can only be a field: quotes within values are escaped.
+    rows = database.rows(
+        "SELECT record, removing FROM containers WHERE instr(record, ?) ORDER BY created_ns, id", (f'"pod":"{pod_id}',)
+    )
+    found = [(container_from_dict(loads(record)), bool(removing)) for record, removing in rows]
+    return [entry for entry in found if entry[0].config.pod and (not pod_id or entry[0].config.pod == pod_id)]
+
+
 def ids(database: Database) -> set[str]:
     return {container_id for (container_id,) in database.rows("SELECT id FROM containers")}
 

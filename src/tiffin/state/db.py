@@ -84,7 +84,8 @@ class Database:
         alive = sys._current_frames()
         living = []
         for ident, connection in self._all:
-            if ident in alive:
+            # This thread has none yet, so what bears its number was that of one that has ended.
+            if ident in alive and ident != get_ident():
                 living.append((ident, connection))
             else:
                 connection.close()

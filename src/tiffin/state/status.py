@@ -1,6 +1,7 @@
 """How a container stands, told by files that have one writer each.
 
 `<container>/exit` (kept):      "starting PID TICKS BOOT STARTED_NS" by the engine when it launches,
+                                the same and "told" by whoever finds that it ended without a word,
                                 "exited CODE SIGNAL OOM STARTED_NS FINISHED_NS" by the monitor at the end,
                                 "failed CODE MESSAGE" by the engine when the launch failed.
 `<run>/status` (while running): "running MONITOR TICKS PID TICKS STARTED_NS BOOT" by the monitor, and when it waits to
@@ -17,7 +18,7 @@ from __future__ import annotations
 import os
 import time
 
-from tiffin.errors import HostError, os_error
+from tiffin.errors import HostError, StoreError, os_error
 from tiffin.model.container import ContainerState
 
 TYPE_CHECKING = False
@@ -222,7 +223,7 @@ def wait_for_monitor(paths: Paths, container_id: str, timeout_s: float = 5.0) ->
 
 
 def _unsaid(starting: list[str], running: list[str], removing: bool) -> ContainerState:
-    _, pid, ticks, boot, started = starting
+    _, pid, ticks, boot, started = starting[:5]
     if boot == boot_id() and not running and alive(int(pid), int(ticks)):
         return ContainerState(status="removing" if removing else "created")  # being launched at this moment
     if boot == boot_id():
@@ -235,6 +236,27 @@ def _unsaid(starting: list[str], running: list[str], removing: bool) -> Containe
         error=error,
         started_ns=int(running[5]) if len(running) == 7 else int(started),
     )
+
+
+def told(paths: Paths, container_id: str) -> bool:
+    """Whether an event tells of its end without a word."""
+    return _read(f"{paths.container(container_id)}/exit")[-1:] == ["told"]
+
+
+def claim_telling(paths: Paths, container_id: str) -> bool:
+    """Whether the caller is the first to find that a container ended without a word, and so tells of it.
+
+    Call with the container's lock held. "starting …" gets the word "told" at its end.
+    """
+    path = f"{paths.container(container_id)}/exit"
+    words = _read(path)
+    if not words or words[0] != "starting" or words[-1] == "told":
+        return False
+    try:
+        _replace(path, " ".join([*words, "told"]) + "\n")
+    except StoreError:
+        pass  # told twice rather than not at all
+    return True
 
 
 def write_owner(paths: Paths, container_id: str) -> None:

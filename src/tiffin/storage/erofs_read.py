@@ -88,7 +88,8 @@ class ErofsReader:
         return StoreError(f"the image file {self._path!r} is damaged: {why}", hint="remove the image and load it again")
 
     def _bytes(self, offset: int, size: int) -> bytes:
-        data = os.pread(self._fd, size, offset)
+        # A place beyond what an off_t can say is past the end as well.
+        data = os.pread(self._fd, size, offset) if offset + size < 1 << 63 else b""
         if len(data) != size:
             raise self._damaged("it is truncated")
         return data

@@ -33,9 +33,10 @@ def check(parts: Parts, *, contents: bool) -> list[str]:
             )
     except TiffinError as error:
         return [str(error)]
+    from tiffin.pods.manage import check as check_pods
     from tiffin.volumes.manage import check as check_volumes
 
-    return problems + _containers(parts) + check_volumes(parts)
+    return problems + _containers(parts) + check_volumes(parts) + check_pods(parts)
 
 
 def _litter(parts: Parts) -> list[str]:

@@ -7,6 +7,7 @@ import os
 from tiffin._version import __version__
 from tiffin.containers import pause
 from tiffin.state import containers as records
+from tiffin.system import info_more
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
 def info(parts: Parts) -> dict[str, Any]:
     """Docker's field names where they fit; what is Tiffin's own stands under "Tiffin"."""
     from tiffin.launcher_path import launcher_path
+    from tiffin.runtime.foreign import found
 
-    found = [pause.read_state(parts, container.id) for container, _ in records.all_containers(parts.database)]
-    states = ["paused" if state.paused else state.status for state in found]
+    containers = [pause.read_state(parts, container.id) for container, _ in records.all_containers(parts.database)]
+    states = ["paused" if state.paused else state.status for state in containers]
     running = states.count("running") + states.count("restarting")  # as Docker counts
     system = os.uname()
     driver, reason = parts.storage_choice()
+    release = info_more.os_release()
     version = str(parts.cgroups.version)
     return {
+        **info_more.of_host(parts, release),
         "ServerVersion": __version__,
         "Containers": len(states),
         "ContainersRunning": running,
@@ -38,11 +42,12 @@ def info(parts: Parts) -> dict[str, Any]:
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": version,
         "LoggingDriver": "cri",
-        "DefaultRuntime": "native",
+        "DefaultRuntime": parts.runtime or "native",
+        "Runtimes": {"native": {"path": launcher_path()}, **{name: {"path": path} for name, path in found().items()}},
         "KernelVersion": system.release,
         "Architecture": system.machine,
         "OSType": "linux",
-        "OperatingSystem": _pretty_name(),
+        "OperatingSystem": release.get("PRETTY_NAME", "Linux"),
         "Name": system.nodename,
         "NCPU": os.cpu_count() or 1,
         "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -66,15 +71,3 @@ def _security_options() -> list[str]:
     if lsm.selinux_enabled():
         found.insert(0, "name=selinux")
     return found
-
-
-def _pretty_name() -> str:
-    try:
-        with open("/etc/os-release") as file:
-            for line in file:
-                key, _, value = line.strip().partition("=")
-                if key == "PRETTY_NAME":
-                    return value.strip("\"'")
-    except OSError:
-        pass
-    return "Linux"

@@ -6,8 +6,8 @@ from tiffin.containers import end
 from tiffin.errors import ConflictError, NotFoundError, UsageError
 from tiffin.model.record import Record
 from tiffin.state import containers as records
+from tiffin.state import events, status
 from tiffin.state import images as image_records
-from tiffin.state import status
 from tiffin.state import volumes as volume_records
 from tiffin.storage import volumes as volume_storage
 from tiffin.storage.collect import Garbage, collect, find_garbage
@@ -110,6 +110,7 @@ def prune(parts: Parts, what: PrunePlan) -> Pruned:
             continue
         containers.append(container)
         freed += size
+    of_containers = freed
     volumes = []
     for volume in what.volumes:
         size = volume_storage.usage(parts.paths, volume.name)
@@ -133,7 +134,15 @@ def prune(parts: Parts, what: PrunePlan) -> Pruned:
     if what.images or what.garbage != Garbage():
         with store_lock(parts.paths, exclusive=True):
             collect(parts.paths, parts.objects, parts.layers, _garbage(parts))
-    freed += before - _image_bytes(parts)
+    of_images = max(0, before - _image_bytes(parts))
+    for kind, removed, size in (
+        ("container", containers, of_containers),
+        ("volume", volumes, freed - of_containers),
+        ("image", images, of_images),
+    ):
+        if removed:
+            events.write(parts.paths, kind, "prune", "", {"reclaimed": str(size)})
+    freed += of_images
     return Pruned(containers=tuple(containers), images=tuple(images), volumes=tuple(volumes), size_bytes=max(0, freed))
 
 

@@ -8,6 +8,7 @@ from tiffin.containers.names import ALLOWED
 from tiffin.errors import ConflictError, NotFoundError, TiffinError, UsageError
 from tiffin.failpoints import failpoint
 from tiffin.model.volume import ANONYMOUS_LABEL, Volume, VolumeInfo
+from tiffin.state import events
 from tiffin.state import volumes as records
 from tiffin.state.db import now_ns
 from tiffin.storage import volumes as storage
@@ -91,6 +92,7 @@ def _ensure_locked(parts: Parts, name: str) -> None:
     if state == records.BEING_MADE:
         records.mark_ready(parts.database, name)
         failpoint("volume.ready")
+        events.write(parts.paths, "volume", "create", name, {"driver": "local"})
 
 
 def _drop_empty(directory: str) -> None:
@@ -165,6 +167,7 @@ def finish_removal(parts: Parts, name: str, *, wait: bool = True) -> None:
             failpoint("volume.removed")
             records.delete(parts.database, name)
             failpoint("volume.deleted")
+            events.write(parts.paths, "volume", "destroy", name, {"driver": "local"})
 
 
 def finish(parts: Parts) -> None:

@@ -1,0 +1,1 @@
+"""Pods: making them, and what is done to all containers of one."""

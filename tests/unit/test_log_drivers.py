@@ -1,0 +1,123 @@
+"""Log drivers' options, addresses and formats, without a container."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from tiffin.containers import log_drivers, log_json, log_syslog, logs
+from tiffin.errors import NotSupportedError, UsageError
+from tiffin.model.container import Container, ContainerConfig, LogConfig
+
+
+def container(driver: str = "json-file", tagged: tuple[tuple[str, str], ...] = (), **options: str) -> Container:
+    given = tuple((name.replace("_", "-"), value) for name, value in options.items())
+    return Container(
+        id="0123456789abcdef" * 4, name="web", image_id="sha256:" + "fe" * 32, image_name="busybox:latest",
+        driver="overlay", created_ns=0,
+        config=ContainerConfig(image="busybox", log=LogConfig(driver=driver, options=given)),
+        argv=("sh", "-c", "x"), env=("A=1", "B=2=3", "C"), workdir="/", user="", hostname="h", stop_signal=15,
+        stop_timeout_s=10, labels=tagged,
+    )  # fmt: skip
+
+
+def test_json_lines() -> None:
+    raw = b'{"log":"a\\u0009\\ufffd\\n","stream":"stderr","attrs":{"b":"2","a":"1"},"time":"2026-01-01T00:00:00.12Z"}\n'
+    line = log_json.parse(raw)
+    assert line == logs.LogLine(
+        timestamp="2026-01-01T00:00:00.120000000Z",
+        stream="stderr",
+        data="a\t\ufffd\n".encode(),
+        attributes=(("a", "1"), ("b", "2")),
+    )
+    whole = log_json.parse(b'{"log":"","stream":"stdout","time":"2026-01-01T00:00:00Z"}\n')
+    assert whole is not None and whole.timestamp == "2026-01-01T00:00:00.000000000Z"
+
+
+@pytest.mark.parametrize("bad", [b"", b"\n", b"{", b"[]", b'{"log":"x"}', b'{"log":1,"stream":"stdout","time":"x"}'])
+def test_what_is_no_json_line_is_skipped(bad: bytes) -> None:
+    assert log_json.parse(bad) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "full"), [("a\n", True), ("a", False), ("a\\n", False), ("a\\\n", True), ('\n","stream":"', False)]
+)
+def test_whole_json_lines_are_told_from_pieces(text: str, full: bool) -> None:
+    import json
+
+    raw = json.dumps({"log": text, "stream": "stdout", "time": "T"}, separators=(",", ":")).encode() + b"\n"
+    assert log_json.is_full(raw) is full
+
+
+def test_tail_of_json() -> None:
+    lines = [b'{"log":"%s","stream":"stdout","time":"T"}\n' % text for text in (b"1\\n", b"2", b"3", b"4\\n", b"5\\n")]
+    file = io.BytesIO(b"".join(lines))
+    logs._seek_tail([file], 2, None, log_json.is_full)  # type: ignore[list-item]
+    assert file.read() == b"".join(lines[1:])
+
+
+def test_attributes() -> None:
+    labels = (("a", "1"), ("com.x", "<2>"), ("com.y", "3"))
+    chosen = container(tagged=labels, labels_regex="^com", labels="a,none", env="B,C", tag="{{.Name}}-{{ .ImageID }}")
+    found = log_drivers.attributes(chosen)
+    assert found == {"a": "1", "com.x": "<2>", "com.y": "3", "B": "2=3", "tag": "web-fefefefefefe"}
+    assert log_drivers.attributes_json(found) == (
+        '{"B":"2=3","a":"1","com.x":"\\u003c2\\u003e","com.y":"3","tag":"web-fefefefefefe"}'
+    )
+    with pytest.raises(UsageError, match=r"^the regular expression '\(' of env-regex is none: "):
+        log_drivers.attributes(container(env_regex="("))
+
+
+def test_too_much_to_tell() -> None:
+    with pytest.raises(UsageError, match=r"^labels and variables for the log are longer than 16384 bytes$"):
+        log_drivers.check(container(tagged=(("a", "x" * 17000),), labels="a"))
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("kern", 0), ("daemon", 3), ("ftp", 11), ("local0", 16), ("local7", 23), ("23", 23)]
+)
+def test_facilities(text: str, number: int) -> None:
+    assert log_syslog.facility(text) == number
+
+
+@pytest.mark.parametrize("text", ["local8", "local", "24", "x", "", "local77"])
+def test_no_facilities(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^invalid syslog facility$"):
+        log_syslog.facility(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("", ("", "", 0)),
+        ("udp://a", ("udp", "a", 514)),
+        ("tcp://a:1", ("tcp", "a", 1)),
+        ("tcp://[::1]:5", ("tcp", "::1", 5)),
+        ("udp://[::1]", ("udp", "::1", 514)),
+        ("unixgram:///", ("unixgram", "/", 0)),
+    ],
+)
+def test_addresses(text: str, parsed: tuple[str, str, int]) -> None:
+    assert log_syslog.parse_address(text) == parsed
+
+
+def test_refused_addresses() -> None:
+    for text in ("a", "ftp://a", "tcp://a:b", "tcp://a:99999"):
+        with pytest.raises(UsageError) as raised:
+            log_syslog.parse_address(text)
+        assert raised.value.message == f"syslog-address should be in form proto://address, got {text}"
+    with pytest.raises(NotSupportedError, match=r"sends no encrypted syslog so far$"):
+        log_syslog.parse_address("tcp+tls://a")
+
+
+def test_what_files_do_not_do() -> None:
+    with pytest.raises(NotSupportedError, match=r"^--log-opt mode=non-blocking is not supported yet with logs "):
+        log_drivers.check(container(mode="non-blocking"))
+    log_drivers.check(container(mode="blocking", compress="false"))
+
+
+def test_journal_names_and_values() -> None:
+    assert log_drivers._journal_key("_a-b.C9é") == "A_B_C9_"
+    assert log_drivers._journal_field("A", "b") == b"A=b\n"
+    assert log_drivers._journal_field("A", "b\nc") == b"A\n\x03\0\0\0\0\0\0\0b\nc\n"
