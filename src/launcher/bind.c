@@ -88,18 +88,20 @@ static int remount_below(const char *path, uint64_t attributes)
     return result;
 }
 
-int set_mount(int fd, bool recursive, uint64_t attributes, unsigned long propagation)
+/* Nothing to change is no call. */
+static int set_mount(int fd, unsigned flags, uint64_t set, uint64_t clear, unsigned long propagation)
 {
-    if (!attributes && !propagation)
+    if (!set && !clear && !propagation)
         return 0;
-    /* The kind of atime is one field of the kernel's, not a bit: the old value goes first. */
-    uint64_t clear = attributes & MOUNT_ATTR__ATIME ? MOUNT_ATTR__ATIME : 0;
-    return sys_mount_setattr(fd, recursive ? AT_RECURSIVE : 0u, attributes, clear, propagation & MS_PROPAGATION);
+    /* The kind of atime is one field: it is cleared whole before it is set, and may not be cleared in part. */
+    if ((set | clear) & MOUNT_ATTR__ATIME)
+        clear |= MOUNT_ATTR__ATIME;
+    return sys_mount_setattr(fd, flags, set, clear, propagation & MS_PROPAGATION);
 }
 
 int change_mount(int fd, bool recursive, uint64_t attributes)
 {
-    int result = set_mount(fd, recursive, attributes, 0);
+    int result = set_mount(fd, recursive ? AT_RECURSIVE : 0u, attributes, 0, 0);
     if (result == 0 || !call_is_missing())
         return result;
     char path[PATH_MAX];
@@ -112,26 +114,54 @@ int change_mount(int fd, bool recursive, uint64_t attributes)
     return recursive ? remount_below(path, attributes) : 0;
 }
 
-int bind_over(int source, int target, bool recursive, uint64_t attributes, unsigned long propagation)
+/* What was just mounted over `target`, which that covers: found again through its path. Nobody else can change it, since
+   the mount namespace is ours alone, and the path is absolute and free of symlinks. */
+static int open_cover(int target)
 {
-    AUTO_CLOSE int tree = clone_mount(source, recursive);
-    if (tree >= 0 && set_mount(tree, recursive, attributes, propagation) == 0)
-        return sys_move_mount(tree, target);
-    if (!call_is_missing())
-        return -1;
-    /* The new mount covers `target`, so it is found again through its path, which nobody else can change: the
-       mount namespace is ours alone, and the path is absolute and free of symlinks. */
-    if (mount_at(target, fd_path(source).text, NULL, MS_BIND | (recursive ? MS_REC : 0u), NULL) < 0)
-        return -1;
     char path[PATH_MAX];
     ssize_t size = readlink(fd_path(target).text, path, sizeof path - 1);
     if (size < 0)
         return -1;
     path[size] = 0;
-    AUTO_CLOSE int mounted = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    return open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+}
+
+int bind_over(int source, int target, bool recursive, uint64_t attributes, unsigned long propagation)
+{
+    AUTO_CLOSE int tree = clone_mount(source, recursive);
+    if (tree >= 0 && set_mount(tree, recursive ? AT_RECURSIVE : 0u, attributes, 0, propagation) == 0)
+        return sys_move_mount(tree, target);
+    if (!call_is_missing())
+        return -1;
+    if (mount_at(target, fd_path(source).text, NULL, MS_BIND | (recursive ? MS_REC : 0u), NULL) < 0)
+        return -1;
+    AUTO_CLOSE int mounted = open_cover(target);
     if (mounted < 0 || (attributes && change_mount(mounted, recursive, attributes) < 0))
         return -1;
     if (!propagation)
         return 0;
     return mount_at(mounted, NULL, NULL, (propagation & MS_PROPAGATION) | (recursive ? MS_REC : 0u), NULL);
+}
+
+int attach_tree(int tree, int target, const struct tree_attributes *wanted)
+{
+    bool deep = wanted->propagation & MS_REC;
+    if (set_mount(tree, AT_RECURSIVE, wanted->set_below, wanted->clear_below, deep ? wanted->propagation : 0) == 0 &&
+        set_mount(tree, 0, wanted->set, wanted->clear, deep ? 0 : wanted->propagation) == 0 &&
+        sys_move_mount(tree, target) == 0)
+        return 0;
+    if (!call_is_missing())
+        return -1;
+    /* mount(2) tells no more apart than "this one" and "all": flags are only set, and what was asked for below goes
+       for the top one too. What needs more than that is refused. */
+    if (wanted->clear | wanted->clear_below) {
+        errno = ENOSYS;
+        return -1;
+    }
+    if (bind_over(tree, target, wanted->recursive, wanted->set_below, wanted->propagation) < 0)
+        return -1;
+    if (!wanted->set)
+        return 0;
+    AUTO_CLOSE int mounted = open_cover(target);
+    return mounted < 0 ? -1 : change_mount(mounted, false, wanted->set);
 }

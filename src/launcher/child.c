@@ -21,6 +21,7 @@ static operation *const operations[MAX_OP_CODE + 1] = {
     [OP_ROOT] = op_root_given,
     [OP_MOUNT_IN] = op_mount_in,
     [OP_BIND_IN] = op_bind_in_given,
+    [OP_COPY_UP_IN] = op_copy_up_in,
     [OP_MKDIR_IN] = op_mkdir_in,
     [OP_MKNOD_IN] = op_mknod_in,
     [OP_SYMLINK_IN] = op_symlink_in,
@@ -30,7 +31,7 @@ static operation *const operations[MAX_OP_CODE + 1] = {
     [OP_CONSOLE] = op_console,
     [OP_ROOT_READONLY] = op_root_readonly,
     [OP_TREE] = op_tree,
-    [OP_TREE_IN] = op_tree_in,
+    [OP_TREE_INSIDE] = op_tree_inside,
     [OP_IDMAP] = op_idmap,
     [OP_ATTACH] = op_attach,
     [OP_PIVOT] = op_pivot,
@@ -62,7 +63,6 @@ static operation *const operations[MAX_OP_CODE + 1] = {
     [OP_PROPAGATION_IN] = op_propagation_in,
     [OP_ROOT_AS_IS] = op_root_as_is,
     [OP_CHROOT] = op_chroot,
-    [OP_TMPFS_COPY_IN] = op_tmpfs_copy_in,
 };
 
 /* What the parent ignores or blocks, and what the engine did, is not the container's. */

@@ -32,6 +32,7 @@ struct child {
     int root;
     int null;                  /* a masked path's cover for files, once needed */
     int trees[MAX_TREES];      /* detached mounts that wait to be attached, -1 for none */
+    bool recursive[MAX_TREES]; /* with what is mounted below */
     int userns;                /* to map ids by, while the process in between prepares mounts, or -1 */
     bool mapped;               /* born in a user namespace, as somebody who is nobody there */
     bool prepared;             /* what stands before CLONE is done, and `root` is detached */
@@ -62,9 +63,10 @@ int op_mount_in(struct child *child, const struct op *op);
 int op_bind_in(struct child *child, const struct op *op);
 int op_root_given(struct child *child, const struct op *op);
 int op_bind_in_given(struct child *child, const struct op *op);
+int op_copy_up_in(struct child *child, const struct op *op);
 int op_root_readonly(struct child *child, const struct op *op);
 int op_tree(struct child *child, const struct op *op);
-int op_tree_in(struct child *child, const struct op *op);
+int op_tree_inside(struct child *child, const struct op *op);
 int op_idmap(struct child *child, const struct op *op);
 int op_attach(struct child *child, const struct op *op);
 int op_pivot(struct child *child, const struct op *op);
@@ -107,7 +109,6 @@ int op_cpu_affinity(struct child *child, const struct op *op);
 int op_propagation_in(struct child *child, const struct op *op);
 int op_root_as_is(struct child *child, const struct op *op);
 int op_chroot(struct child *child, const struct op *op);
-int op_tmpfs_copy_in(struct child *child, const struct op *op);
 
 /* Say something to the parent and wait until it has done its part. */
 int child_ask(struct child *child, enum message_kind kind);

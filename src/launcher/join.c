@@ -3,9 +3,11 @@
 
 #include <signal.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "kernel.h"
+#include "mount.h"
 #include "path.h"
 #include "wire.h"
 
@@ -64,16 +66,22 @@ static int check_donors(const struct spawn *spawn, struct failure *failure)
 
 /* Go to a mount namespace, and give the descriptor of a detached copy of what is mounted at a path there. No magic link
    is followed, and whatever its links say, the path stays below that namespace's root. */
-static int borrow_here(int namespace, const char *path, struct failure *failure)
+static int borrow_here(int namespace, const struct borrowed *borrowed, struct failure *failure)
 {
+    const char *path = borrowed->path;
     CHECK(failure, setns(namespace, CLONE_NEWNS), "setns", "mnt");
     AUTO_CLOSE int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     CHECK(failure, root, "open", "/");
     AUTO_CLOSE int place = path_open(root, path);
     CHECK(failure, place, "open", path);
-    int tree = sys_open_tree(place, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
+    AUTO_CLOSE int tree = clone_mount(place, false);
     CHECK(failure, tree, "open_tree", path);
-    return tree;
+    /* Whoever lives there may have put another mount over it. */
+    struct statfs fs;
+    CHECK(failure, fstatfs(tree, &fs), "statfs", path);
+    bool wanted = !borrowed->file_system || fs.f_type == (__typeof__(fs.f_type))borrowed->file_system;
+    REQUIRE(failure, wanted, ESTALE, "find the mount at", path);
+    return keep_fd(&tree);
 }
 
 /* The same by a process that shares nothing with us but the table of descriptors: ours stays where it is. */
@@ -88,7 +96,7 @@ static int borrow(const struct borrowed *borrowed, int namespace, struct child *
     CHECK(failure, pid, "clone", NULL);
     if (pid == 0) {
         struct message message = {.failure = *failure};
-        message.kind = borrow_here(namespace, borrowed->path, &message.failure);
+        message.kind = borrow_here(namespace, borrowed, &message.failure);
         /* Not what the ends of the function would close: that would be the caller's. */
         _exit(write(answer, &message, sizeof message) < 0);
     }
@@ -135,7 +143,7 @@ static int unshare_time(const struct spawn *spawn, struct failure *failure)
 
 int join_namespaces(const struct spawn *spawn, struct child *child, struct failure *failure)
 {
-    int files[MAX_JOINS], mounts[MAX_JOINS];
+    int files[MAX_JOINS], mounts[MAX_BORROWED];
     if (open_all(spawn, files, mounts, failure) < 0)
         return -1;
     for (int i = 0; i < spawn->borrowed_count; i++) {

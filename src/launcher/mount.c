@@ -8,6 +8,7 @@
 #include "child.h"
 #include "kernel.h"
 #include "path.h"
+#include "trees.h"
 
 /* mount(2) takes NULL where a plan has an empty string. */
 static const char *or_null(const struct field *field)
@@ -68,23 +69,6 @@ int op_root(struct child *child, const struct op *op)
     return 0;
 }
 
-static bool same_file(int one, int other)
-{
-    struct stat first, second;
-    return fstat(one, &first) == 0 && fstat(other, &second) == 0 && first.st_dev == second.st_dev &&
-           first.st_ino == second.st_ino;
-}
-
-/* Where something may be mounted. The root itself would be covered only for those who come in by "..": neither masks
-   nor anything else that is named by its path would be laid over what is mounted there. */
-static int mount_point(struct child *child, const char *path, enum made made)
-{
-    AUTO_CLOSE int target = path_make(child->root, path, made);
-    CHECK(child->failure, target, "resolve", path);
-    REQUIRE(child->failure, !same_file(target, child->root), ELOOP, "mount over the root:", path);
-    return keep_fd(&target);
-}
-
 /* Masks and read-only paths find the kernel's own file systems by name, so no symlink of the image may move them
    (CVE-2019-19921, CVE-2023-28642). */
 static int require_plain(struct child *child, int target, const char *type, const char *path)
@@ -97,12 +81,35 @@ static int require_plain(struct child *child, int target, const char *type, cons
     return 0;
 }
 
+/* As runc: a tmpfs over a directory that is there has its mode, unless the data say otherwise. */
+static int mount_tmpfs(struct child *child, int target, mode_t mode, const struct op *op)
+{
+    char data[4096 + 16];
+    struct text text = text_in(data, sizeof data);
+    text_str(&text, "mode=");
+    for (int shift = 9; shift >= 0; shift -= 3)
+        text_char(&text, (char)('0' + (mode >> shift & 7)));
+    if (op->field[4].size) {
+        text_char(&text, ',');
+        text_str(&text, op->field[4].bytes);
+    }
+    unsigned long flags = op->field[3].number & ~(unsigned long)MS_PROPAGATION;
+    CHECK(child->failure, mount_at(target, op->field[0].bytes, "tmpfs", flags, data), "mount", op->field[1].bytes);
+    return 0;
+}
+
 int op_mount_in(struct child *child, const struct op *op)
 {
     const char *path = op->field[1].bytes;
-    AUTO_CLOSE int target = mount_point(child, path, MADE_DIRECTORY);
+    bool plain_tmpfs = strcmp(op->field[2].bytes, "tmpfs") == 0 && !strstr(op->field[4].bytes, "mode=") &&
+                       !(op->field[3].number & (MS_PROPAGATION | MS_REC));
+    AUTO_CLOSE int before = plain_tmpfs ? path_open(child->root, path) : -1;
+    AUTO_CLOSE int target = mount_point(child, path, MADE_DIRECTORY, -1, op->field[2].bytes);
     if (target < 0 || require_plain(child, target, op->field[2].bytes, path) < 0)
         return -1;
+    struct stat stat;
+    if (before >= 0 && fstat(before, &stat) == 0)
+        return mount_tmpfs(child, target, stat.st_mode & 07777, op);
     /* The descriptor was reached without leaving the root, so neither can the mount. */
     CHECK(child->failure, mount_and_propagate(fd_path(target).text, op), "mount", path);
     return 0;
@@ -117,67 +124,10 @@ int op_bind_in(struct child *child, const struct op *op)
     CHECK(child->failure, source, "open", source_path);
     struct stat stat;
     CHECK(child->failure, fstat(source, &stat), "stat", source_path);
-    AUTO_CLOSE int target = mount_point(child, path, S_ISDIR(stat.st_mode) ? MADE_DIRECTORY : MADE_FILE);
+    AUTO_CLOSE int target = mount_point(child, path, S_ISDIR(stat.st_mode) ? MADE_DIRECTORY : MADE_FILE, source, "");
     if (target < 0)
         return -1;
     CHECK(child->failure, bind_over(source, target, recursive, op->field[3].number, op->field[4].number), "bind", path);
-    return 0;
-}
-
-int op_tree(struct child *child, const struct op *op)
-{
-    const char *path = op->field[1].bytes;
-    bool recursive = op->field[2].number;
-    AUTO_CLOSE int source = open(path, O_PATH | O_CLOEXEC);
-    CHECK(child->failure, source, "open", path);
-    AUTO_CLOSE int tree = clone_mount(source, recursive);
-    CHECK(child->failure, tree, "open_tree", path);
-    if (op->field[5].number)
-        CHECK(child->failure, sys_mount_idmap(tree, recursive ? AT_RECURSIVE : 0u, child->userns), "map ids of", path);
-    CHECK(child->failure, set_mount(tree, recursive, op->field[3].number, op->field[4].number), "mount_setattr", path);
-    child->trees[op->field[0].number] = keep_fd(&tree);
-    return 0;
-}
-
-int op_tree_in(struct child *child, const struct op *op)
-{
-    const char *path = op->field[1].bytes;
-    AUTO_CLOSE int place = path_open(child->root, path);
-    CHECK(child->failure, place, "open", path);
-    int tree = clone_mount(place, false);
-    CHECK(child->failure, tree, "open_tree", path);
-    child->trees[op->field[0].number] = tree;
-    return 0;
-}
-
-int op_idmap(struct child *child, const struct op *op)
-{
-    /* Both are the host's paths, in the mount namespace of the process in between. */
-    const char *path = op->field[0].bytes;
-    AUTO_CLOSE int source = open(path, O_PATH | O_CLOEXEC);
-    CHECK(child->failure, source, "open", path);
-    AUTO_CLOSE int tree = clone_mount(source, false);
-    CHECK(child->failure, tree, "open_tree", path);
-    CHECK(child->failure, sys_mount_idmap(tree, 0, child->userns), "map ids of", path);
-    AUTO_CLOSE int target = open(op->field[1].bytes, O_PATH | O_CLOEXEC);
-    CHECK(child->failure, target, "open", op->field[1].bytes);
-    CHECK(child->failure, sys_move_mount(tree, target), "move_mount", op->field[1].bytes);
-    return 0;
-}
-
-int op_attach(struct child *child, const struct op *op)
-{
-    int *tree = &child->trees[op->field[0].number];
-    const char *path = op->field[1].bytes;
-    REQUIRE(child->failure, *tree >= 0, EBADF, "attach", path);
-    struct stat stat;
-    CHECK(child->failure, fstat(*tree, &stat), "stat", path);
-    AUTO_CLOSE int target = mount_point(child, path, S_ISDIR(stat.st_mode) ? MADE_DIRECTORY : MADE_FILE);
-    if (target < 0)
-        return -1;
-    CHECK(child->failure, sys_move_mount(*tree, target), "move_mount", path);
-    close(*tree);
-    *tree = -1;
     return 0;
 }
 

@@ -44,6 +44,7 @@ static int open_plain(int root, const char *path, int flags)
 struct walk {
     int root;
     bool create;
+    bool beneath; /* what would stop at the root is refused instead */
     enum made made;
     char done[PATH_MAX];
     char rest[PATH_MAX];
@@ -94,6 +95,10 @@ static int follow_link(struct walk *walk, int link)
         errno = ENAMETOOLONG;
         return -1;
     }
+    if (target[0] == '/' && walk->beneath) {
+        errno = EXDEV;
+        return -1;
+    }
     memmove(walk->rest + size + 1, walk->rest, strlen(walk->rest) + 1);
     memcpy(walk->rest, target, (size_t)size);
     walk->rest[size] = '/';
@@ -140,6 +145,10 @@ static int resolve(struct walk *walk, bool parent)
     while ((taken = take_component(walk, &last)) > 0) {
         bool up = strcmp(walk->name, "..") == 0;
         if (up || strcmp(walk->name, ".") == 0) {
+            if (up && walk->beneath && !*walk->done) {
+                errno = EXDEV;
+                return -1;
+            }
             if (up)
                 strip_last(walk->done);
             if (parent && last)
@@ -200,6 +209,18 @@ int path_open_as(int root, const char *path, int flags)
     if (found < 0 || flags == O_PATH)
         return keep_fd(&found);
     return open_plain(root, walk.done, flags);
+}
+
+int path_open_beneath(int directory, const char *path)
+{
+    int fd = sys_openat2(directory, path, O_PATH, RESOLVE_BENEATH_ | RESOLVE_NO_MAGICLINKS_);
+    if (fd >= 0 || !call_is_missing())
+        return fd;
+    struct walk walk;
+    if (start_walk(&walk, directory, path) < 0)
+        return -1;
+    walk.beneath = true;
+    return resolve(&walk, false);
 }
 
 int path_open(int root, const char *path)

@@ -18,6 +18,10 @@ int path_make(int root, const char *path, enum made made);
 /* An O_PATH descriptor of an existing directory that is reached without any symlink. -1 and errno. */
 int path_open_plain(int root, const char *path);
 
+/* An O_PATH descriptor of what a relative path names, when nothing on the way, no symlink either, leads out of the
+   directory: EXDEV. Symlinks within are followed. */
+int path_open_beneath(int directory, const char *path);
+
 /* The directory (made if missing) that holds the last component, and that component's name. */
 int path_parent(int root, const char *path, char name[NAME_MAX + 1]);
 

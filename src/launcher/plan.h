@@ -9,6 +9,7 @@ enum {
     MAX_TASKS_FILES = 32,
     MAX_REMOVE = 64,
     MAX_JOINS = 8,
+    MAX_BORROWED = 32,
     MAX_TREES = 256,
     MAX_ON_EXIT = 256,
     MAX_LAST_EVENTS = 64,

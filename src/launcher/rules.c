@@ -50,6 +50,7 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_ROOT] = SETUP | ONCE,
     [OP_MOUNT_IN] = INSIDE,
     [OP_BIND_IN] = INSIDE,
+    [OP_COPY_UP_IN] = INSIDE,
     [OP_MKDIR_IN] = INSIDE,
     [OP_MKNOD_IN] = INSIDE,
     [OP_SYMLINK_IN] = INSIDE,
@@ -88,12 +89,11 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_PROPAGATION_IN] = IN_CREATE,
     [OP_ROOT_AS_IS] = IN_CREATE | ON_HOST | ONCE,
     [OP_CHROOT] = IN_CREATE | IN_ROOT | ONCE,
-    [OP_TMPFS_COPY_IN] = IN_CREATE | IN_ROOT,
     [OP_DONOR] = SETUP,
     [OP_TREE_FROM] = SETUP,
     [OP_ATTACH] = INSIDE,
     [OP_TREE] = SETUP,
-    [OP_TREE_IN] = INSIDE,
+    [OP_TREE_INSIDE] = INSIDE,
     [OP_IDMAP] = SETUP,
     [OP_USERNS] = SETUP | ONCE,
 };
@@ -155,18 +155,19 @@ static const char *check_values(const struct op *op)
     case OP_DONOR:
         return f[0].number == 0 || f[0].number > INT_MAX ? "bad pid" : NULL;
     case OP_TREE:
-        if (f[2].number > 1 || f[5].number > 1)
+        if (f[3].number > 1 || f[4].number > 1)
             return "bad flag";
-        if (f[4].number & ~(uint64_t)(MS_REC | MS_PROPAGATION))
-            return "unknown propagation";
         return f[0].number >= MAX_TREES ? "no such tree" : NULL;
     case OP_USERNS:
         if (!f[1].size || !f[2].size || f[1].size >= 4096 || f[2].size >= 4096)
             return "bad map";
         return f[3].number >= UINT32_MAX || f[4].number >= UINT32_MAX ? "bad ids" : NULL;
-    case OP_TREE_FROM:
-    case OP_TREE_IN:
     case OP_ATTACH:
+        if (f[6].number & ~(uint64_t)(MS_REC | MS_PROPAGATION))
+            return "unknown propagation";
+        return f[0].number >= MAX_TREES ? "no such tree" : NULL;
+    case OP_TREE_FROM:
+    case OP_TREE_INSIDE:
         return f[0].number >= MAX_TREES ? "no such tree" : NULL;
     case OP_ENTER:
         if (f[0].number == 0 || f[0].number > INT_MAX)
@@ -191,7 +192,6 @@ static const char *check_values(const struct op *op)
     case OP_PROPAGATION:
         return f[0].number & ~(uint64_t)(MS_REC | MS_PROPAGATION) ? "unknown flags" : NULL;
     case OP_MOUNT:
-    case OP_TMPFS_COPY_IN:
     case OP_MOUNT_IN:
         /* mount(2) would cut longer data off in silence. */
         return f[4].size >= 4096 ? "mount data over 4095 bytes" : NULL;
@@ -199,6 +199,8 @@ static const char *check_values(const struct op *op)
         if (f[2].number > 1)
             return "bad recursion flag";
         return f[4].number & ~(uint64_t)(MS_REC | MS_PROPAGATION) ? "unknown propagation" : NULL;
+    case OP_COPY_UP_IN:
+        return f[2].size >= 4096 ? "mount data over 4095 bytes" : NULL;
     case OP_MKDIR_IN:
         return f[1].number > 07777 ? "bad mode" : NULL;
     case OP_MKNOD_IN:
@@ -268,9 +270,9 @@ static const char *check_side(const struct rules *rules, const struct op *op)
     bool before = mapped && !seen[OP_CLONE];
     if (op->code == OP_USERNS && seen[OP_CLONE])
         return "after CLONE";
-    if (op->code == OP_IDMAP || op->code == OP_TREE_IN || (op->code == OP_TREE && op->field[5].number))
+    if (op->code == OP_IDMAP || op->code == OP_TREE_INSIDE || (op->code == OP_TREE && op->field[4].number))
         return before ? NULL : "not between USERNS and CLONE";
-    if (op->code == OP_ROOT && mapped && !before)
+    if ((op->code == OP_ROOT || op->code == OP_TREE) && mapped && !before)
         return "after CLONE";
     if (op->code == OP_CLONE && mapped && (!(op->field[0].number & CLONE_NEWNS) || !seen[OP_ROOT]))
         return "a user namespace needs ROOT before it, and a new mount namespace";
@@ -280,6 +282,7 @@ static const char *check_side(const struct rules *rules, const struct op *op)
     case OP_UNSHARE:
     case OP_CGROUP_TASKS:
     case OP_ATTACH:
+    case OP_COPY_UP_IN:
     case OP_MASK_IN:
     case OP_READONLY_IN:
     case OP_SYSCTL:
@@ -334,9 +337,9 @@ const char *rules_check(struct rules *rules, const struct op *op)
         return "before CREDS";
     /* Without a mount namespace of its own, the child would rearrange the host. */
     if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT || op->code == OP_MOUNT_IN ||
-         op->code == OP_TMPFS_COPY_IN || op->code == OP_BIND_IN || op->code == OP_ATTACH || op->code == OP_MASK_IN ||
+         op->code == OP_COPY_UP_IN || op->code == OP_BIND_IN || op->code == OP_ATTACH || op->code == OP_MASK_IN ||
          op->code == OP_READONLY_IN || op->code == OP_ROOT_READONLY || op->code == OP_PROPAGATION_IN ||
-         op->code == OP_RUNTIME) &&
+         op->code == OP_TREE || op->code == OP_RUNTIME) &&
         !owns(rules, CLONE_NEWNS) && !(seen[OP_USERNS] && !seen[OP_CLONE]))
         return "without a new mount namespace";
     if ((op->code == OP_HOSTNAME || op->code == OP_DOMAINNAME) && !owns(rules, CLONE_NEWUTS))
@@ -352,7 +355,7 @@ const char *rules_check(struct rules *rules, const struct op *op)
         rules->tty = op->field[0].number & STDIO_TTY;
     seen[op->code]++;
     if (seen[OP_CGROUP_TASKS] > MAX_TASKS_FILES || seen[OP_CGROUP_REMOVE] > MAX_REMOVE || seen[OP_JOIN_NS] > MAX_JOINS ||
-        seen[OP_DONOR] > MAX_JOINS || seen[OP_TREE_FROM] > MAX_JOINS)
+        seen[OP_DONOR] > MAX_JOINS + MAX_BORROWED || seen[OP_TREE_FROM] > MAX_BORROWED)
         return "too many";
     return check_values(op);
 }

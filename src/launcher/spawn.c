@@ -23,7 +23,7 @@ bool spawn_note(struct spawn *spawn, const struct op *op)
         return true;
     case OP_TREE_FROM:
         spawn->borrowed[spawn->borrowed_count++] =
-            (struct borrowed){op->field[0].number, op->field[1].bytes, op->field[2].bytes, op->index};
+            (struct borrowed){op->field[0].number, op->field[1].bytes, op->field[2].bytes, op->field[3].number, op->index};
         return true;
     case OP_USERNS:
         spawn->userns = *op;

@@ -21,6 +21,7 @@ struct borrowed {
     uint64_t tree;
     const char *namespace;
     const char *path;
+    uint64_t file_system; /* its f_type, 0 for any */
     int op;
 };
 
@@ -33,9 +34,9 @@ struct spawn {
     int tasks_count;
     struct join joins[MAX_JOINS];
     int join_count;
-    struct donor donors[MAX_JOINS];
+    struct donor donors[MAX_JOINS + MAX_BORROWED];
     int donor_count;
-    struct borrowed borrowed[MAX_JOINS];
+    struct borrowed borrowed[MAX_BORROWED];
     int borrowed_count;
     struct op userns; /* .code is 0 without one */
     int enter_pidfd; /* role exec: the process whose namespaces are entered, or -1 */

@@ -97,8 +97,13 @@ def test_create_ls_inspect_rm(tiffin: Runner, engine_root: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("-d nfs data", "--driver nfs is not supported yet: Tiffin has only the volume driver local"),
-        ("-o type=tmpfs data", "--opt type is not supported yet: Tiffin's volumes are directories of its store"),
+        ("-o type=tmpfs data", 'create data: missing required option: "device"'),
+        ("-o device=tmpfs data", 'create data: missing required option: "type"'),
+        ("-o o=bind -o device=/srv data", 'create data: missing required option: "type"'),
+        ("-o o=size=1m data", 'create data: missing required option: "device"'),
+        ("-o foo=1 data", 'create data: invalid option: "foo"'),
+        ("-o =1 data", 'create data: invalid option: ""'),
+        ("-o size=1m data", "create data: quota size requested but no quota support"),
         ("x", "create x: volume name is too short, names should be at least two alphanumeric characters"),
         ("../x", ('create ../x: "../x" includes invalid characters for a local volume name, '
                   'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed')),
@@ -249,7 +254,7 @@ def test_volumes_from(tiffin: Runner, busybox: str, engine_root: str) -> None:
     missing = tiffin("run", "--rm", "--volumes-from", "nosuch", busybox, "true")
     assert (missing.code, missing.err.splitlines()[0]) == (125, "tiffin: no such container: nosuch")
     bad = tiffin("run", "--rm", "--volumes-from", "web:x", busybox, "true")
-    assert bad.err.splitlines()[0] == "tiffin: invalid volumes-from: 'web:x' has the unknown mode 'x'"
+    assert bad.err.splitlines()[0] == "tiffin: invalid mode: x"
 
 
 def test_prune_shows_first(tiffin: Runner) -> None:

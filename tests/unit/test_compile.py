@@ -225,11 +225,11 @@ def test_namespaces_of_others_are_entered_before_the_child_is_made() -> None:
         ("JOIN_NS", (0x2000_0000, "/proc/7/ns/pid")),
         ("JOIN_NS", (0x0800_0000, "/proc/7/ns/ipc")),
         ("DONOR", (7, 99)),
-        ("TREE_FROM", (0, "/proc/7/ns/mnt", "/dev/shm")),
+        ("TREE_FROM", (0, "/proc/7/ns/mnt", "/dev/shm", 0)),
     ]
     (flags,) = next(fields for name, fields, _ in plan if name == "CLONE")
     assert isinstance(flags, int) and not flags & 0x2800_0000
-    assert ("ATTACH", (0, "/dev/shm")) in [op[:2] for op in plan.ops]
+    assert ("ATTACH", (0, "/dev/shm", 0xE, 0, 0, 0, 0x4000 | 1 << 18)) in [op[:2] for op in plan.ops]
 
 
 def test_a_user_namespace_divides_the_plan() -> None:
@@ -240,11 +240,11 @@ def test_a_user_namespace_divides_the_plan() -> None:
     before, after = plan.ops[:at], plan.ops[at:]
     text = "0 100000 65536\n"
     assert ("USERNS", ("", text, text, 100000, 100000)) in [op[:2] for op in before]
-    assert {name for name, _, _ in before} >= {"MOUNT", "ROOT", "MKNOD_IN", "TREE", "TREE_IN"}
+    assert {name for name, _, _ in before} >= {"MOUNT", "ROOT", "MKNOD_IN", "TREE", "TREE_INSIDE"}
     assert {name for name, _, _ in after}.isdisjoint({"MOUNT", "ROOT", "MKNOD_IN", "TREE", "BIND_IN", "PROPAGATION"})
     nodes = [fields for name, fields, _ in before if name == "MKNOD_IN"]
     assert {fields[3:] for fields in nodes} == {(100000, 100000)}
-    trees = {fields[1]: fields[5] for name, fields, _ in before if name == "TREE"}
+    trees = {fields[1]: fields[4] for name, fields, _ in before if name == "TREE"}
     assert trees == {"/c/resolv.conf": 1, "/c/hostname": 1, "/c/hosts": 1, "/data/_data": 1, "/srv": 0}
     attached = [fields[1] for name, fields, _ in after if name == "ATTACH"]
     assert attached == ["/dev", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/data", "/srv"]

@@ -68,7 +68,7 @@ def words(line: str) -> tuple[list[str], int]:
         ("run debian:latest ls -", [], 0),
         ("run -v da", ["data:"], NO_SPACE),
         ("run -v /et", [], 0),
-        ("run --network ", ["none", "host"], NO_FILES),
+        ("run --network ", ["none", "host", "container:", "ns:"], NO_FILES),
         ("run --network=h", ["--network=host"], NO_FILES),
         ("run --net=h", ["--net=host"], NO_FILES),
         ("run --cap-drop=net_r", ["--cap-drop=NET_RAW"], NO_FILES),

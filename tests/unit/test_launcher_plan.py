@@ -54,7 +54,7 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("CLONE", NEWNS | NEWUTS)
     plan.add("JOIN_NS", 0x40000000, "/proc/1/ns/net")
     plan.add("DONOR", 1, 2)
-    plan.add("TREE_FROM", 0, "/proc/1/ns/mnt", "/dev/shm")
+    plan.add("TREE_FROM", 0, "/proc/1/ns/mnt", "/dev/shm", 0x01021994)
     plan.add("CGROUP_INTO", "/sys/fs/cgroup/x")
     plan.add("CGROUP_TASKS", "/sys/fs/cgroup/pids/x/tasks")
     plan.add("CGROUP_REMOVE", "/sys/fs/cgroup/x")
@@ -65,12 +65,14 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("RESTART", "/var/x", ["/usr/bin/tiffin", "cleanup", "x"])
     plan.add("DEVICE_BPF", "/sys/fs/cgroup/x", INSTRUCTION)
     plan.add("UNSHARE", NEWCGROUP)
+    plan.add("TREE", 1, "/srv", "a/b", 1, 0)
     plan.add("PROPAGATION", 0x4000 | 1 << 18)
     plan.add("MOUNT", "overlay", "/m", "overlay", 0, "lowerdir=/a:/b")
     plan.add("ROOT", "/m")
     plan.add("MOUNT_IN", "proc", "/proc", "proc", 0, "")
     plan.add("BIND_IN", "/etc/hosts", "/etc/hosts", 1, 1, 0x4000 | 1 << 18)
-    plan.add("ATTACH", 0, "/dev/shm")
+    plan.add("ATTACH", 0, "/dev/shm", 1, 2, 1, 2, 0x4000 | 1 << 20)
+    plan.add("COPY_UP_IN", "/var", 0, "size=1m")
     plan.add("MKDIR_IN", "/d", 0o755)
     plan.add("MKNOD_IN", "/dev/null", 0o20666, 259, 0, 0)
     plan.add("SYMLINK_IN", "/proc/self/fd", "/dev/fd")
@@ -109,15 +111,15 @@ def mapped_plan(before: tuple[tuple[object, ...], ...] = (), after: tuple[tuple[
     plan.add("IDMAP", "/objects", "/objects")
     plan.add("MOUNT", "overlay", "/m", "overlay", 0, "lowerdir=/a:/b")
     plan.add("ROOT", "/m")
-    plan.add("TREE", 2, "/etc/hosts", 1, 1, 0x4000 | 1 << 18, 1)
-    plan.add("TREE_IN", 1, "/dev")
+    plan.add("TREE", 2, "/etc/hosts", "", 1, 1)
+    plan.add("TREE_INSIDE", 1, "/dev")
     plan.add("RLIMIT", 7, 10, 20, 2)
     for name, *fields in before:
         plan.add(str(name), *fields)
     plan.add("CLONE", NEWNS | NEWUTS)
     for name, *fields in after:
         plan.add(str(name), *fields)
-    plan.add("ATTACH", 1, "/dev")
+    plan.add("ATTACH", 1, "/dev", 0, 0, 0, 0, 0)
     plan.add("PIVOT")
     plan.add("EXEC", "sh", ["sh"], [])
     return plan
@@ -154,7 +156,7 @@ def minimal(*extra: tuple[object, ...]) -> Plan:
 # What only role create knows.
 CREATE_ONLY = {
     "WAIT_START", "HOOKS", "HOOK", "FIND_EXEC", "TIME_OFFSETS", "ID_MAPS", "PERSONALITY", "SCHEDULER",
-    "IO_PRIORITY", "CPU_AFFINITY", "PROPAGATION_IN", "ROOT_AS_IS", "CHROOT", "TMPFS_COPY_IN",
+    "IO_PRIORITY", "CPU_AFFINITY", "PROPAGATION_IN", "ROOT_AS_IS", "CHROOT",
 }  # fmt: skip
 
 
@@ -167,7 +169,6 @@ def create_plan(*extra: tuple[object, ...], root: bool = True) -> Plan:
         plan.add("PROPAGATION", 0x4000 | 1 << 18)
         plan.add("ROOT", "/m")
         plan.add("ID_MAPS", "0 1 1\n", "0 1 1\n", "")
-        plan.add("TMPFS_COPY_IN", "tmpfs", "/run", "tmpfs", 0, "")
         plan.add("PROPAGATION_IN", "/run", 1 << 20)
         plan.add("HOOKS")
         plan.add("HOOK", "/bin/true", ["true"], [], 1000, 0)
@@ -200,8 +201,13 @@ def without(plan: Plan, name: str) -> Plan:
         (mapped_plan(before=(("CREDS", 0, 0, b""),)), "plan: operation 9 CREDS: between USERNS and CLONE"),
         (mapped_plan(before=(("EXEC", "sh", ["sh"], []),)), "plan: operation 9 EXEC: between USERNS and CLONE"),
         (mapped_plan(after=(("IDMAP", "/a", "/b"),)), "plan: operation 10 IDMAP: not between USERNS and CLONE"),
-        (mapped_plan(after=(("TREE_IN", 1, "/b"),)), "plan: operation 10 TREE_IN: not between USERNS and CLONE"),
-        (mapped_plan(after=(("TREE", 1, "/", 0, 0, 0, 1),)), "plan: operation 10 TREE: not between USERNS and CLONE"),
+        (
+            mapped_plan(after=(("TREE_INSIDE", 1, "/b"),)),
+            "plan: operation 10 TREE_INSIDE: not between USERNS and CLONE",
+        ),
+        (mapped_plan(after=(("TREE", 1, "/", "", 0, 1),)), "plan: operation 10 TREE: not between USERNS and CLONE"),
+        (mapped_plan(after=(("TREE", 1, "/", "", 0, 0),)), "plan: operation 10 TREE: after CLONE"),
+        (mapped_plan(before=(("COPY_UP_IN", "/a", 0, ""),)), "plan: operation 9 COPY_UP_IN: between USERNS and CLONE"),
         (minimal(("IDMAP", "/a", "/b")), "plan: operation 2 IDMAP: not between USERNS and CLONE"),
         (minimal(("CLONE", NEWNS), ("USERNS", "", "0 0 1", "0 0 1", 0, 0)), "plan: operation 3 USERNS: after CLONE"),
         (minimal(("USERNS", "", "", "0 0 1", 0, 0)), "plan: operation 2 USERNS: bad map"),
@@ -211,9 +217,12 @@ def without(plan: Plan, name: str) -> Plan:
             "plan: operation 3 CLONE: a user namespace needs ROOT before it, and a new mount namespace",
         ),
         (without(mapped_plan(), "CLONE"), "plan: operation 9 ATTACH: between USERNS and CLONE"),
-        (launch_plan(("ATTACH", 256, "/x")), " ATTACH: after PIVOT"),
-        (minimal(("TREE", 256, "/", 0, 0, 0, 0)), "plan: operation 2 TREE: no such tree"),
-        (minimal(("TREE", 1, "/", 2, 0, 0, 0)), "plan: operation 2 TREE: bad flag"),
+        (launch_plan(("ATTACH", 256, "/x", 0, 0, 0, 0, 0)), " ATTACH: after PIVOT"),
+        (minimal(("CLONE", NEWNS), ("TREE", 256, "/", "", 0, 0)), "plan: operation 3 TREE: no such tree"),
+        (minimal(("CLONE", NEWNS), ("TREE", 1, "/", "", 2, 0)), "plan: operation 3 TREE: bad flag"),
+        (minimal(("CLONE", NEWNS), ("TREE", 1, "/", "", 0, 1)), "plan: operation 3 TREE: not between USERNS and CLONE"),
+        (minimal(("TREE_FROM", 256, "/", "", 0)), "plan: operation 2 TREE_FROM: no such tree"),
+        (minimal(*[("TREE_FROM", 0, "/", "", 0)] * 33), "plan: operation 34 TREE_FROM: too many"),
         (minimal(("DONOR", 0, 1)), "plan: operation 2 DONOR: bad pid"),
     ],
 )
@@ -245,18 +254,18 @@ def test_role_create_accepts_what_is_its_own(check: Check) -> None:
         (without(create_plan(), "WAIT_START"), "plan: no WAIT_START"),
         (without(create_plan(), "PIVOT"), "plan: ROOT without PIVOT"),
         (create_plan(("ROOT_AS_IS", "/m"), root=False), "plan: ROOT without PIVOT"),
-        (create_plan(("RUN_DIR", "/r")), "plan: operation 14 RUN_DIR: not in this role"),
-        (create_plan(("CHROOT",)), "plan: operation 14 CHROOT: not for this kind of root"),
+        (create_plan(("RUN_DIR", "/r")), "plan: operation 13 RUN_DIR: not in this role"),
+        (create_plan(("CHROOT",)), "plan: operation 13 CHROOT: not for this kind of root"),
         (
             create_plan(("ROOT_AS_IS", "/m"), ("PIVOT",), root=False),
             "plan: operation 7 PIVOT: not for this kind of root",
         ),
-        (create_plan(("PROPAGATION_IN", "/", 1)), "plan: operation 14 PROPAGATION_IN: unknown flags"),
+        (create_plan(("PROPAGATION_IN", "/", 1)), "plan: operation 13 PROPAGATION_IN: unknown flags"),
         (create_plan(("PROPAGATION_IN", "/", 0), root=False), "plan: operation 6 PROPAGATION_IN: before ROOT"),
-        (create_plan(("HOOK", "true", ["true"], [], 0, 0)), "plan: operation 14 HOOK: bad hook"),
-        (create_plan(("HOOK", "/true", [], [], 0, 0)), "plan: operation 14 HOOK: bad hook"),
-        (create_plan(("HOOK", "/true", ["true"], [], 0, 2)), "plan: operation 14 HOOK: bad hook"),
-        (create_plan(("CPU_AFFINITY", bytes(7))), "plan: operation 14 CPU_AFFINITY: bad mask"),
+        (create_plan(("HOOK", "true", ["true"], [], 0, 0)), "plan: operation 13 HOOK: bad hook"),
+        (create_plan(("HOOK", "/true", [], [], 0, 0)), "plan: operation 13 HOOK: bad hook"),
+        (create_plan(("HOOK", "/true", ["true"], [], 0, 2)), "plan: operation 13 HOOK: bad hook"),
+        (create_plan(("CPU_AFFINITY", bytes(7))), "plan: operation 13 CPU_AFFINITY: bad mask"),
         (without(create_plan(), "CLONE"), "plan: operation 1 PROPAGATION: without a new mount namespace"),
         (
             without(create_plan(("ROOT_AS_IS", "/m"), ("BIND_IN", "/a", "/b", 0, 0, 0), root=False), "CLONE"),
@@ -439,6 +448,24 @@ def test_refuses_of_checks_and_restarts(check: Check, plan: Plan, role: str, ref
         (minimal(("CREDS", 0, 0, b"123")), "plan: operation 2 CREDS: bad group list"),
         (minimal(("CAPS", 0, 0, 0, 0, 0)), "plan: operation 2 CAPS: before CREDS"),
         (minimal(("ON_EXIT", [])), "plan: operation 2 ON_EXIT: bad argument list"),
+        (minimal(("TREE", 0, "/a", "", 0, 0)), "plan: operation 2 TREE: without a new mount namespace"),
+        (minimal(("ATTACH", 0, "/a", 0, 0, 0, 0, 0)), "plan: operation 2 ATTACH: before ROOT"),
+        (
+            minimal(("CLONE", NEWNS), ("ROOT", "/b"), ("ATTACH", 256, "/a", 0, 0, 0, 0, 0), ("PIVOT",)),
+            "plan: operation 4 ATTACH: no such tree",
+        ),
+        (
+            minimal(("CLONE", NEWNS), ("ROOT", "/b"), ("ATTACH", 0, "/a", 0, 0, 0, 0, 1), ("PIVOT",)),
+            "plan: operation 4 ATTACH: unknown propagation",
+        ),
+        (
+            minimal(("CLONE", NEWNS), ("ROOT", "/b"), ("PIVOT",), ("TREE", 0, "/a", "", 0, 0)),
+            "plan: operation 5 TREE: after PIVOT",
+        ),
+        (
+            minimal(("CLONE", NEWNS), ("ROOT", "/b"), ("COPY_UP_IN", "/a", 0, "x" * 4096), ("PIVOT",)),
+            "plan: operation 4 COPY_UP_IN: mount data over 4095 bytes",
+        ),
     ],
 )
 def test_refuses(check: Check, plan: Plan, refusal: str) -> None:

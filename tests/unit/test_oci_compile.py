@@ -141,7 +141,7 @@ def test_shared_root() -> None:
         ),
         (
             {"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["rprivate", "tmpcopyup"]},
-            [("TMPFS_COPY_IN", "tmpfs", "/t", "tmpfs", 0, "")],
+            [("COPY_UP_IN", "/t", 0, "")],
         ),
         (
             {"destination": "/m", "type": "bind", "source": "data"},
@@ -162,7 +162,7 @@ def test_mounts(mount: dict[str, Any], expected: list[tuple[Any, ...]]) -> None:
     kept = [
         operation
         for operation in compiled(mounts=[mount])
-        if operation[0] in wanted | {"MOUNT_IN", "BIND_IN", "TMPFS_COPY_IN"}
+        if operation[0] in wanted | {"MOUNT_IN", "BIND_IN", "COPY_UP_IN"}
     ]
     assert kept == expected
 

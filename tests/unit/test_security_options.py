@@ -147,16 +147,30 @@ def test_device_nodes(tmp_path: Path) -> None:
     assert (null.path, null.type, null.rdev, null.mode, null.access) == ("/dev/nil", "c", os.makedev(1, 3), 0o666, "r")
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
+    gathering = "error gathering device information while adding custom device"
     for name, message in (
-        ("none", f"there is no device '{tmp_path}/none' on this host"),
-        ("file", f"'{tmp_path}/file' is neither a device nor a directory of devices"),
-        ("empty", f"there are no devices in the directory '{tmp_path}/empty'"),
+        ("none", f'{gathering} "{tmp_path}/none": no such file or directory'),
+        ("file", f'{gathering} "{tmp_path}/file": not a device node'),
+        ("empty", f'{gathering} "{tmp_path}/empty": no devices below it'),
     ):
         with pytest.raises(UsageError) as caught:
             devices.device_nodes(Device(host_path=f"{tmp_path}/{name}", container_path="/dev/x"))
         assert str(caught.value) == message
     everything = devices.device_nodes(Device(host_path="/dev/", container_path="/devices"))
     assert "/devices/null" in [node.path for node in everything]
+
+
+def test_rules_of_the_users_own() -> None:
+    rule = devices.DeviceRule
+    assert devices.parse_rule("c 42:* rmw") == (rule(type="c", major=42),)
+    assert devices.parse_rule("b *:7 mm") == (rule(type="b", minor=7, access="m"),)
+    assert devices.parse_rule("a *:* rwm") == devices.EVERYTHING
+    assert devices.parse_rule("a 1:3 r") == (
+        rule(type="b", major=1, minor=3, access="r"), rule(type="c", major=1, minor=3, access="r"),
+    )  # fmt: skip
+    assert "c 42:* rwm" in devices.v1_lines(devices.device_rules(extra=("c 42:* rmw",)))
+    assert devices.v1_lines(devices.device_rules(extra=("a *:* rwm",))) == ("a *:* rwm",)
+    assert devices.v2_program(devices.device_rules(extra=("a *:* rwm",))) == b""
 
 
 def test_device_rules() -> None:

@@ -159,9 +159,20 @@ def test_user_mounts_come_last_and_by_depth() -> None:
     assert sum(mount["destination"] == "/etc/hosts" for mount in built["mounts"]) == 1
 
 
-def test_shared_propagation_is_refused() -> None:
-    with pytest.raises(NotSupportedError, match="propagation 'rshared' of /x is not supported yet"):
-        spec.user_mount(Mount(type="bind", source="/a", target="/x", propagation="rshared"))
+@pytest.mark.parametrize(
+    ("mount", "options"),
+    [
+        (Mount(type="bind", source="/a", target="/x", propagation="rshared"), ["rbind", "rshared", "rw"]),
+        (Mount(type="bind", source="/a", target="/x", readonly=True), ["rbind", "rprivate", "ro", "rro"]),
+        (Mount(type="bind", source="/a", target="/x", readonly=True, readonly_recursive="disabled"),
+         ["rbind", "rprivate", "ro"]),
+        (Mount(type="bind", source="/a", target="/x", readonly=True, recursive=False), ["bind", "rprivate", "ro"]),
+        (Mount(type="volume", source="v", target="/x", readonly=True), ["rbind", "rprivate", "ro", "rro"]),
+        (Mount(type="image", source="sha256:1", target="/x", readonly=True), ["rbind", "rprivate", "ro", "rro"]),
+    ],
+)  # fmt: skip
+def test_options_of_the_users_mounts(mount: Mount, options: list[str]) -> None:
+    assert spec.user_mount(mount, "/volumes")["options"] == options
 
 
 def test_read_only_covers_the_generated_files() -> None:

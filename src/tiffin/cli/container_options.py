@@ -32,7 +32,7 @@ def config_from(parsed: Parsed) -> ContainerConfig:
     """What `run` or `create` was asked for. UsageError, NotSupportedError."""
     image, *command = parsed.arguments
     _check_pull(parsed)
-    _check_platform(parsed)
+    _check_isolation(parsed)
     return ContainerConfig(
         image=image,
         command=tuple(command),
@@ -64,6 +64,10 @@ def config_from(parsed: Parsed) -> ContainerConfig:
         security_opts=tuple(parsed.items("security-opt")),
         devices=_each(parsed, "device", _device),
         sysctls=_each(parsed, "sysctl", _sysctl),
+        device_cgroup_rules=_each(parsed, "device-cgroup-rule", _device_rule),
+        oom_score_adj=_oom_score(parsed),
+        annotations=tuple(dict(_each(parsed, "annotation", _annotation)).items()),
+        platform=parsed.text("platform") or "",
         ulimits=_each(parsed, "ulimit", _ulimit),
         shm_size_bytes=_bytes(parsed, "shm-size") or 64 << 20,
         init=parsed.flag("init"),
@@ -172,14 +176,17 @@ def _is_another(mode: str) -> bool:
 
 
 def _mounts(parsed: Parsed) -> tuple[Mount, ...]:
-    driver = parsed.text("volume-driver")
-    if driver not in (None, "local"):
-        raise NotSupportedError(f"--volume-driver {driver} is not supported yet: Tiffin has only the driver local")
+    driver = parsed.text("volume-driver") or ""
     mounts = (
         *_each(parsed, "volume", mount_options.volume),
         *_each(parsed, "mount", mount_options.mount),
         *_each(parsed, "tmpfs", mount_options.tmpfs),
     )
+    if driver:
+        mounts = tuple(
+            mount if mount.type != "volume" or mount.volume_driver else mount.replace(volume_driver=driver)
+            for mount in mounts
+        )
     # As Docker: a volume of `-v /path` gives way to whatever else is mounted there.
     places = {os.path.normpath(mount.target) for mount in mounts if not _gives_way(mount)}
     kept = [mount for mount in mounts if not (_gives_way(mount) and os.path.normpath(mount.target) in places)]
@@ -188,7 +195,7 @@ def _mounts(parsed: Parsed) -> tuple[Mount, ...]:
     for mount in mounts:
         target = os.path.normpath(mount.target)
         if target in seen:
-            raise UsageError(f"duplicate mount point: {target}", hint="mount one thing at a place")
+            raise UsageError(f"Duplicate mount point: {target}", hint="mount one thing at a place")
         seen.add(target)
     return mounts
 
@@ -201,50 +208,77 @@ def _device(text: str) -> Device:
     if "=" in text and not text.startswith("/"):
         raise NotSupportedError(f"--device {text} is not supported yet: Tiffin reads no CDI device descriptions so far")
     parts = text.split(":")
+    if not text or len(parts) > 3:
+        raise ValueError(f"bad format for path: {text}")
     host, inside, permissions = parts[0], parts[0], "rwm"
-    if len(parts) == 2 and parts[1] and not parts[1].strip("rwm"):
+    if len(parts) == 2 and _is_access(parts[1]):
         permissions = parts[1]
-    elif len(parts) in (2, 3):
-        inside = parts[1] or host
+    elif len(parts) > 1:
+        inside = parts[1]
         permissions = parts[2] if len(parts) == 3 else permissions
-    elif len(parts) > 3:
-        raise ValueError("not of the form host[:inside[:rwm]]")
-    if not permissions or permissions.strip("rwm") or len(set(permissions)) != len(permissions):
-        raise ValueError(f"bad permissions '{permissions}'; they are letters of rwm")
+    if not _is_access(permissions):
+        raise ValueError(f"bad mode specified: {permissions}")
     for path in (host, inside):
         if not path.startswith("/"):
-            raise ValueError(f"'{path}' is not an absolute path")
+            raise ValueError(f"{path} is not an absolute path")
     return Device(host_path=host, container_path=inside, permissions=permissions)
+
+
+def _is_access(text: str) -> bool:
+    return bool(text) and not text.strip("rwm") and len(set(text)) == len(text)
+
+
+def _device_rule(text: str) -> str:
+    from tiffin.runtime.security.devices import parse_rule
+
+    try:
+        parse_rule(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _annotation(text: str) -> tuple[str, str]:
+    key, _, value = text.partition("=")
+    if not key:
+        raise ValueError(f"invalid annotation '{text}': empty name")
+    return key, value
 
 
 def _sysctl(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError("not of the form key=value")
-    if key not in _SYSCTLS and not key.startswith(("net.", "fs.mqueue.")):
-        raise ValueError(f"the kernel keeps '{key}' for the whole host, not per container")
+    if not equals or (key not in _SYSCTLS and not key.startswith(("net.", "fs.mqueue."))):
+        raise ValueError(f"sysctl '{text}' is not allowed")
     return key, value
 
 
 def _ulimit(text: str) -> Ulimit:
     name, equals, limits = text.partition("=")
-    if not equals or not limits:
-        raise ValueError("not of the form name=soft[:hard]")
+    if not equals:
+        raise ValueError(f"invalid ulimit argument: {text}")
     if name not in _ULIMITS:
-        raise ValueError(f"unknown limit '{name}'; it is one of {', '.join(_ULIMITS)}")
+        raise ValueError(f"invalid ulimit type: {name}")
     words = limits.split(":")
     if len(words) > 2:
-        raise ValueError("more than a soft and a hard limit")
-    try:
-        soft, hard = int(words[0]), int(words[-1])
-    except ValueError:
-        raise ValueError(f"'{limits}' is not a number or two") from None
-    if min(soft, hard) < -1:
-        raise ValueError("a limit is not negative, except -1 for unlimited")
-    if hard != -1 and (soft == -1 or soft > hard):
-        shown = "unlimited" if soft == -1 else soft
-        raise ValueError(f"the soft limit must not be above the hard limit: {shown} > {hard}")
+        raise ValueError(f"too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`")
+    soft, hard = _limit(words[0]), _limit(words[-1])
+    if hard != -1 and soft == -1:
+        raise ValueError(
+            f"ulimit soft limit must be less than or equal to hard limit: soft: -1 (unlimited), hard: {hard}"
+        )
+    if hard != -1 and soft > hard:
+        raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
     return Ulimit(name=name, soft=soft, hard=hard)
+
+
+def _limit(word: str) -> int:
+    try:
+        number = int(word)
+    except ValueError:
+        raise ValueError(f'strconv.ParseInt: parsing "{word}": invalid syntax') from None
+    if number < -1:
+        raise ValueError("a limit is not negative, except -1 for unlimited")
+    return number
 
 
 def _labels(parsed: Parsed) -> tuple[tuple[str, str], ...]:
@@ -321,18 +355,18 @@ def _check_pull(parsed: Parsed) -> None:
             hint="get images with `tiffin load`, `tiffin import` or `tiffin bootstrap`",
         )
     if policy not in (None, "missing", "never"):
-        raise parsed.invalid("pull", policy, "it is always, missing or never")
+        raise UsageError(
+            f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"',
+            hint=parsed.verb.see_help,
+        )
 
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+def _check_isolation(parsed: Parsed) -> None:
+    isolation = parsed.text("isolation")
+    if isolation not in (None, "", "default"):
+        raise UsageError(f"Invalid isolation: \"{isolation}\" - linux only supports 'default'")
 
 
-def _check_platform(parsed: Parsed) -> None:
-    platform = parsed.text("platform")
-    if platform is None:
-        return
-    machine = os.uname().machine
-    own = f"linux/{_ARCHITECTURES.get(machine, machine)}"
-    wanted = platform.lower().replace("x86_64", "amd64").replace("aarch64", "arm64")
-    if wanted not in (own, own.partition("/")[2], f"{own}/v8" if own == "linux/arm64" else own, "linux"):
-        raise NotSupportedError(f"--platform {platform} is not supported yet: this host runs {own} only")
+def _oom_score(parsed: Parsed) -> int | None:
+    score = parsed.number("oom-score-adj")
+    return score or None

@@ -31,7 +31,7 @@ def variable(text: str) -> str:
     """One -e value: "NAME=VALUE" as it is, NAME alone with the host's value if it has one. ValueError."""
     name, equals, _ = text.partition("=")
     if not name:
-        raise ValueError(f"no variable name in '{text}'" if text else "empty")
+        raise ValueError(f"invalid environment variable: {text}")
     if equals or name not in os.environ:
         return text
     return f"{name}={os.environ[name]}"
@@ -42,19 +42,20 @@ def _lines(path: str, what: str) -> list[tuple[str, str | None]]:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
-        raise UsageError(f"cannot read the {what} file {path}: {error.strerror}") from error
+        raise UsageError(f"open {path}: {(error.strerror or str(error)).lower()}") from error
     pairs: list[tuple[str, str | None]] = []
     for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         try:
             line = raw.removesuffix(b"\r").decode().lstrip()
         except UnicodeDecodeError:
-            raise UsageError(f"invalid {what} file {path}: line {number} is not UTF-8") from None
+            shown = " ".join(map(str, raw.removesuffix(b"\r")))
+            raise UsageError(f"invalid {what} file ({path}): invalid utf8 bytes at line {number}: [{shown}]") from None
         if not line or line.startswith("#"):
             continue
         name, equals, value = line.partition("=")
         if not name:
-            raise UsageError(f"invalid {what} file {path}: line {number} has no name before '='")
+            raise UsageError(f"invalid {what} file ({path}): no variable name on line '{line}'")
         if any(letter.isspace() for letter in name):
-            raise UsageError(f"invalid {what} file {path}: line {number}: the name '{name}' contains white space")
+            raise UsageError(f"invalid {what} file ({path}): variable '{name}' contains whitespaces")
         pairs.append((name, value if equals else None))
     return pairs

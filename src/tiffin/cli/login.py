@@ -215,7 +215,7 @@ LOGIN_SHELL = Verb(
     f"host, or what {login_config.PATH} says, at the first login, with the user's home directory, and stays. It needs "
     "a rule for sudo, see docs/LOGIN.md.",
     examples=(
-        ("usermod -s /opt/tiffin/bin/tiffin-login-shell alice", "from now on alice logs in there"),
-        ("tiffin rm -f login-alice", "the next login makes it anew"),
+        ("tiffin login-shell -c 'make -C ~/project'", "what `ssh HOST COMMAND` comes to"),
+        ("tiffin rm -f login-alice; tiffin login-shell", "have a new container made, and be in it"),
     ),
 )

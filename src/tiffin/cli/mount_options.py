@@ -4,172 +4,216 @@ from __future__ import annotations
 
 import os
 
+from tiffin.cli import csv_record
 from tiffin.cli.units import parse_bytes
 from tiffin.errors import NotSupportedError, UsageError
 from tiffin.model.container import Mount
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
 _TMPFS_FLAGS = frozenset(
     "ro rw suid nosuid dev nodev exec noexec sync async dirsync atime noatime "
-    "diratime nodiratime relatime norelatime strictatime nostrictatime".split()
+    "diratime nodiratime relatime norelatime strictatime nostrictatime tmpcopyup".split()
 )
 _TMPFS_SETTINGS = ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol")
 
 
 def volume(text: str) -> Mount:
     """`INSIDE`, `NAME:INSIDE[:OPTION,…]` or `HOST:INSIDE[:OPTION,…]`; a host directory is made, as Docker does."""
+    if not text:
+        raise UsageError("invalid empty volume spec")
     parts = text.split(":")
-    if len(parts) > 3 or not all(parts):
-        raise ValueError("not of the form [source:]inside[:options]")
+    if not all(parts):
+        raise UsageError(f"invalid spec: {text}: empty section between colons")
+    if len(parts) > 3:
+        raise UsageError(f"invalid volume specification: '{text}'")
     if len(parts) == 1:
-        _check_target(text)
+        _check_target(text, text, "volume")
         return Mount(type="volume", target=text, anonymous=True)
     source, target = parts[0], parts[1]
+    kind = "bind" if source.startswith(("/", ".")) else "volume"
     if source.startswith("~"):
-        raise ValueError(f"'{source}' starts with ~, which only a shell expands")
-    _check_target(target)
-    options = parts[2] if len(parts) == 3 else ""
-    if not source.startswith(("/", ".")):
-        return _named(source, target, options)
-    readonly, propagation = _volume_options(options)
+        raise UsageError(f"'{source}' starts with ~, which only a shell expands")
+    words = _mode(parts[2]) if len(parts) == 3 else {}
+    _check_target(target, text, kind)
+    relabel = {"z": "shared", "Z": "private"}.get(words.get("label", ""), "")
+    readonly = words.get("access") == "ro"
+    if kind == "volume":
+        if "propagation" in words:
+            raise UsageError(_bad_volume(text, kind, "field BindOptions must not be specified"))
+        from tiffin.volumes.manage import check_name
+
+        check_name(source)
+        return Mount(
+            type="volume", source=source, target=target, readonly=readonly, nocopy="copy" in words, relabel=relabel,
+            idmap="idmap" in words,
+        )  # fmt: skip
+    if "copy" in words:
+        raise UsageError(_bad_volume(text, kind, "field VolumeOptions must not be specified"))
     return Mount(
-        type="bind", source=_absolute(source), target=target, readonly=readonly, propagation=propagation,
-        create_source=True,
+        type="bind", source=_absolute(source), target=target, readonly=readonly, relabel=relabel,
+        propagation=words.get("propagation", "rprivate"), create_source=True, idmap="idmap" in words,
     )  # fmt: skip
 
 
-def _named(name: str, target: str, options: str) -> Mount:
-    _check_volume_name(name)
-    words = [word for word in options.split(",") if word]
-    nocopy = "nocopy" in words
-    readonly, propagation = _volume_options(",".join(word for word in words if word != "nocopy"))
-    if propagation != "rprivate":
-        raise ValueError(f"the propagation '{propagation}' is for host directories")
-    return Mount(type="volume", source=name, target=target, readonly=readonly, nocopy=nocopy)
+def _bad_volume(text: str, kind: str, reason: str) -> str:
+    return f"invalid volume specification: '{text}': invalid mount config for type \"{kind}\": {reason}"
 
 
-def _check_volume_name(name: str) -> None:
-    from tiffin.volumes.manage import check_name
+_MODES = {
+    **dict.fromkeys(("ro", "rw"), "access"),
+    **dict.fromkeys(("z", "Z"), "label"),
+    **dict.fromkeys(_PROPAGATIONS, "propagation"),
+    **dict.fromkeys(("consistent", "cached", "delegated", "default"), "consistency"),  # they tune Docker on macOS
+    "nocopy": "copy",
+    "idmap": "idmap",
+}
 
-    try:
-        check_name(name)
-    except UsageError as error:
-        raise ValueError(str(error).removeprefix(f"create {name}: ")) from None
+
+def _mode(text: str) -> dict[str, str]:
+    """The words of `-v`'s third part by what they are about, each of which may be said once."""
+    words: dict[str, str] = {}
+    for word in text.split(","):
+        about = _MODES.get(word)
+        if about is None or about in words:
+            if word in _PODMANS:
+                raise NotSupportedError(f"the volume option '{word}' is not supported yet: {_PODMANS[word]}")
+            raise UsageError(f"invalid mode: {text}")
+        words[about] = word
+    return words
 
 
-def _volume_options(text: str) -> tuple[bool, str]:
-    access = propagation = ""
-    for word in text.split(",") if text else ():
-        if word in ("ro", "rw"):
-            if access:
-                raise ValueError(f"'{access}' and '{word}' at once")
-            access = word
-        elif word in _PROPAGATIONS:
-            if propagation:
-                raise ValueError(f"'{propagation}' and '{word}' at once")
-            propagation = word
-        elif word in ("z", "Z"):
-            if os.path.exists("/sys/fs/selinux/enforce"):
-                raise NotSupportedError(
-                    f"the volume option '{word}' is not supported yet: Tiffin relabels no files for SELinux so far",
-                    hint="label the directory with `chcon -Rt container_file_t DIR`",
-                )
-        elif word == "nocopy":
-            raise ValueError("'nocopy' is for named volumes")
-        elif word not in ("consistent", "cached", "delegated"):  # they tune Docker on macOS
-            raise ValueError(f"unknown option '{word}'")
-    return access == "ro", propagation or "rprivate"
+_PODMANS = {
+    "U": "Tiffin changes no owners on the host; do it once, with `chown -R`",
+    "O": "Tiffin lays no overlay over a volume; use a copy",
+    **dict.fromkeys(
+        ("exec", "noexec", "suid", "nosuid", "dev", "nodev"),
+        "Docker has no such option; mount the source with it on the host",
+    ),
+}
 
 
 def mount(text: str) -> Mount:
-    """`type=volume,source=…,target=…`, `type=bind,source=…,target=…[,readonly]` or `type=tmpfs,target=…`."""
-    fields = _csv(text)
-    kind = fields.pop("type", "volume").lower()
-    if kind in ("image", "npipe", "cluster"):
-        why = {"image": "Tiffin does not mount images so far"}.get(kind, "Linux has none")
-        raise NotSupportedError(f"--mount type={kind} is not supported yet: {why}", hint="use type=bind or type=tmpfs")
-    if kind not in ("bind", "tmpfs", "volume"):
-        raise ValueError(f"unknown type '{kind}'; it is bind, tmpfs or volume")
-    target = fields.pop("target", "")
-    if not target:
+    """`type=volume,source=…,target=…`, and as much for bind, tmpfs and image, as Docker has it."""
+    fields = csv_record.fields(text)
+    found: dict[str, str] = {}
+    pairs: dict[str, dict[str, str]] = {"volume-label": {}, "volume-opt": {}}
+    for field in fields:
+        key, equals, value = field.partition("=")
+        key = key.lower()
+        name = _NAMES.get(key, key)
+        if name == "idmap" and equals:
+            raise NotSupportedError(f"--mount {field} is not supported: {_OWN_MAPS}")
+        if not equals and name not in _BARE:
+            raise ValueError(f"invalid field '{field}' must be a key=value pair")
+        if name not in _KEYS:
+            if key in _PODMANS_KEYS:
+                raise NotSupportedError(f"--mount {field} is not supported yet: {_PODMANS_KEYS[key]}")
+            raise ValueError(f"unexpected key '{key}' in '{field}'")
+        if name in _BARE:
+            value = _truth(key, value if equals else "true")
+        elif name in pairs:
+            label, _, content = value.partition("=")
+            pairs[name][label] = content
+        found[name] = _KEYS[name](key, value)
+    kind = found.get("type", "volume")
+    if not kind:
+        raise ValueError("type is required")
+    if not found.get("target"):
         raise ValueError("target is required")
-    _check_target(target)
-    readonly = _flag(fields, "readonly", False)
-    fields.pop("consistency", None)
-    make = {"bind": _bind, "tmpfs": _tmpfs_mount, "volume": _volume_mount}[kind]
-    made = make(fields, target, readonly)
-    if fields:
-        name = next(iter(fields))
-        if name.startswith(("bind-", "tmpfs-", "volume-", "image-")):
-            raise ValueError(f"'{name}' does not go with type={kind}")
-        raise ValueError(f"unexpected key '{name}'")
+    for prefix in ("volume", "image", "bind", "tmpfs"):
+        if kind != prefix and any(name.startswith(f"{prefix}-") for name in found):
+            raise ValueError(f"cannot mix '{prefix}-*' options with mount type '{kind}'")
+    readonly = found.get("readonly") == "true"
+    recursion = found.get("bind-recursive", "")
+    if recursion in ("writable", "readonly") and not readonly:
+        raise ValueError(f"option 'bind-recursive={recursion}' requires 'readonly' to be specified in conjunction")
+    if recursion == "readonly" and found.get("bind-propagation") != "rprivate":
+        raise ValueError(
+            "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction"
+        )
+    made = Mount(
+        type=kind,
+        source=found.get("source", ""),
+        target=found["target"],
+        readonly=readonly or kind == "image",
+        propagation=found.get("bind-propagation") or "rprivate",
+        recursive=recursion != "disabled" and found.get("bind-nonrecursive") != "true",
+        readonly_recursive={"writable": "disabled", "readonly": "forced"}.get(recursion, "enabled"),
+        tmpfs_options=_tmpfs_options(found),
+        nocopy=found.get("volume-nocopy") == "true",
+        volume_labels=tuple(pairs["volume-label"].items()),
+        volume_driver=found.get("volume-driver", ""),
+        volume_options=tuple(sorted(pairs["volume-opt"].items())),
+        subpath=found.get("volume-subpath", "") or found.get("image-subpath", ""),
+        relabel=found.get("relabel", ""),
+        idmap="idmap" in found,
+    )
+    if made.idmap and kind not in ("bind", "volume"):
+        raise ValueError(f"cannot mix 'idmap' with mount type '{kind}'")
+    from tiffin.volumes.checks import check_mount
+
+    check_mount(made)
     return made
 
 
-def _bind(fields: dict[str, str], target: str, readonly: bool) -> Mount:
-    source = fields.pop("source", "")
-    if not source:
-        raise ValueError("source is required for type=bind")
-    if not source.startswith(("/", ".")):
-        raise ValueError(f"source '{source}' is not an absolute path, nor does it start with '.'")
-    propagation = fields.pop("bind-propagation", "rprivate")
-    if propagation not in _PROPAGATIONS:
-        raise ValueError(f"unknown bind-propagation '{propagation}'; it is one of {', '.join(_PROPAGATIONS)}")
-    recursive = not _flag(fields, "bind-nonrecursive", False)
-    mode = fields.pop("bind-recursive", "")
-    if mode == "disabled":
-        recursive = False
-    elif mode in ("writable", "readonly"):
-        raise NotSupportedError(
-            f"bind-recursive={mode} is not supported yet: read-only covers the mounts below where the kernel can",
-            hint="use bind-recursive=enabled or bind-recursive=disabled",
-        )
-    elif mode not in ("", "enabled"):
-        raise ValueError(f"unknown bind-recursive '{mode}'")
-    return Mount(
-        type="bind", source=_absolute(source), target=target, readonly=readonly, propagation=propagation,
-        recursive=recursive,
-    )  # fmt: skip
-
-
-def _volume_mount(fields: dict[str, str], target: str, readonly: bool) -> Mount:
-    source = fields.pop("source", "")
-    if source:
-        _check_volume_name(source)
-    driver = fields.pop("volume-driver", "local")
-    if driver != "local":
-        raise NotSupportedError(f"volume-driver={driver} is not supported yet: Tiffin has only the driver local")
-    for name in ("volume-opt", "volume-subpath"):
-        if name in fields:
-            why = "mount it on the host and use type=bind" if name == "volume-opt" else "mount the whole volume"
-            raise NotSupportedError(
-                f"{name}={fields[name]} is not supported yet: Tiffin mounts whole volumes of its own", hint=why
-            )
-    nocopy = _flag(fields, "volume-nocopy", False)
-    labels = []
-    for text in fields.pop("volume-label", "").split("\0"):
-        key, _, value = text.partition("=")
-        if key:
-            labels.append((key, value))
-    return Mount(
-        type="volume", source=source, target=target, readonly=readonly, nocopy=nocopy, volume_labels=tuple(labels)
-    )
-
-
-def _tmpfs_mount(fields: dict[str, str], target: str, readonly: bool) -> Mount:
-    if "source" in fields:
-        raise ValueError("source does not go with type=tmpfs")
+def _tmpfs_options(found: dict[str, str]) -> tuple[str, ...]:
     options = []
-    if size := fields.pop("tmpfs-size", ""):
-        options.append(f"size={parse_bytes(size)}")
-    if mode := fields.pop("tmpfs-mode", ""):
-        try:
-            options.append(f"mode={int(mode, 8):o}")
-        except ValueError:
-            raise ValueError(f"tmpfs-mode '{mode}' is not an octal number") from None
-    if extra := fields.pop("tmpfs-options", ""):
+    if size := found.get("tmpfs-size"):
+        options.append(f"size={size}")
+    if mode := found.get("tmpfs-mode"):
+        options.append(f"mode={mode}")
+    if extra := found.get("tmpfs-options"):
         options += extra.split(";")
-    return Mount(type="tmpfs", target=target, readonly=readonly, tmpfs_options=tuple(options))
+    return tuple(options)
+
+
+def _truth(key: str, value: str) -> str:
+    if value in ("1", "t", "T", "TRUE", "true", "True"):
+        return "true"
+    if value in ("0", "f", "F", "FALSE", "false", "False"):
+        return "false"
+    raise ValueError(f"invalid value for {key}: {value}")
+
+
+def _text(key: str, value: str) -> str:
+    return value
+
+
+def _lower(key: str, value: str) -> str:
+    return value.lower()
+
+
+def _source(key: str, value: str) -> str:
+    return _absolute(value) if value == "." or value.startswith("./") else value
+
+
+def _size(key: str, value: str) -> str:
+    try:
+        return str(parse_bytes(value))
+    except ValueError:
+        raise ValueError(f"invalid value for {key}: {value}") from None
+
+
+def _octal(key: str, value: str) -> str:
+    if not value or value.strip("01234567") or int(value, 8) >= 1 << 32:
+        raise ValueError(f"invalid value for {key}: {value}")
+    return f"{int(value, 8):o}"
+
+
+def _recursive(key: str, value: str) -> str:
+    if value not in ("enabled", "disabled", "writable", "readonly"):
+        raise ValueError(f'invalid value for {key}: {value} (must be "enabled", "disabled", "writable", or "readonly")')
+    return value
+
+
+def _relabel(key: str, value: str) -> str:
+    if value not in ("shared", "private"):
+        raise ValueError(f'invalid value for {key}: {value} (must be "shared" or "private")')
+    return value
 
 
 def tmpfs(text: str) -> Mount:
@@ -194,43 +238,42 @@ def _absolute(path: str) -> str:
         raise ValueError(f"'{path}' is below the current directory, which was removed") from None
 
 
-def _check_target(target: str) -> None:
+def _check_target(target: str, spec: str = "", kind: str = "") -> None:
+    """As Docker words it for a part of `-v`, or for --tmpfs."""
+    reason = ""
     if not target.startswith("/"):
-        raise ValueError(f"the path inside, '{target}', is not absolute")
-    if os.path.normpath(target) in ("/", "//"):
-        raise ValueError("the path inside cannot be '/'")
+        reason = f"invalid mount path: '{target}' mount path must be absolute"
+    elif os.path.normpath(target) in ("/", "//"):
+        reason = "invalid specification: destination can't be '/'"
+    if reason:
+        raise UsageError(_bad_volume(spec, kind, reason) if kind else reason)
 
 
 _NAMES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
-_BARE = ("readonly", "bind-nonrecursive", "volume-nocopy")
-
-
-def _csv(text: str) -> dict[str, str]:
-    if '"' in text:
-        import csv
-
-        try:
-            words = next(csv.reader([text], strict=True))
-        except (csv.Error, StopIteration):
-            raise ValueError("a quote that does not close") from None
-    else:
-        words = text.split(",")
-    fields: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        key = key.lower()
-        name = _NAMES.get(key, key)
-        if not equals:
-            if name not in _BARE:
-                raise ValueError(f"field '{word}' is not a key=value pair")
-            value = "true"
-        # The one field that may be given several times.
-        fields[name] = f"{fields[name]}\0{value}" if name == "volume-label" and name in fields else value
-    return fields
-
-
-def _flag(fields: dict[str, str], name: str, default: bool) -> bool:
-    text = fields.pop(name, "true" if default else "false")
-    if text.lower() not in ("true", "1", "false", "0"):
-        raise ValueError(f"{name}={text} is neither true nor false")
-    return text.lower() in ("true", "1")
+_BARE = ("readonly", "bind-nonrecursive", "volume-nocopy", "idmap")
+_OWN_MAPS = "a mount's ids are mapped as the container's user namespace maps them; say idmap without maps"
+_KEYS: dict[str, Callable[[str, str], str]] = {
+    "type": _lower,
+    "source": _source,
+    "target": _text,
+    "readonly": _text,
+    "consistency": _lower,
+    "bind-propagation": _lower,
+    "bind-nonrecursive": _text,
+    "bind-recursive": _recursive,
+    "volume-subpath": _text,
+    "volume-nocopy": _text,
+    "volume-label": _text,
+    "volume-driver": _text,
+    "volume-opt": _text,
+    "image-subpath": _text,
+    "tmpfs-size": _size,
+    "tmpfs-mode": _octal,
+    "tmpfs-options": _text,
+    "relabel": _relabel,
+    "idmap": _text,
+}
+_PODMANS_KEYS = {
+    "u": "Tiffin changes no owners on the host; do it once, with `chown -R`",
+    "chown": "Tiffin changes no owners on the host; do it once, with `chown -R`",
+}

@@ -266,8 +266,7 @@ CREATE = Verb(
     description="Prints its ID. The first container that starts makes the namespaces, later ones join them, and they "
     "are gone with the last one. With pid shared all end with the one that was started first.",
     examples=(
-        ("tiffin pod create web", "then `tiffin run -d --pod web …`"),
-        ("tiffin run -d --pod new:web debian:bookworm sleep infinity", "both at once"),
+        ("tiffin pod create web && tiffin run -d --pod web debian:bookworm sleep infinity", "and a first container"),
         ("tiffin pod create --share +pid --hostname box web", "one more namespace, and a host name"),
     ),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from tiffin.cli import listing
 from tiffin.cli.go_format import Fields
 from tiffin.cli.options import Option, Verb, absent
 from tiffin.cli.report import for_each
-from tiffin.errors import NotFoundError, NotSupportedError, UsageError
+from tiffin.errors import NotFoundError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,21 +44,14 @@ def _create(context: Context, parsed: Parsed) -> int:
             )
         name = parsed.arguments[0]
     driver = parsed.text("driver") or "local"
-    if driver != "local":
-        raise NotSupportedError(f"--driver {driver} is not supported yet: Tiffin has only the volume driver local")
     options = dict(_pair(text) for text in parsed.items("opt"))
-    if options:
-        raise NotSupportedError(
-            f"--opt {next(iter(options))} is not supported yet: Tiffin's volumes are directories of its store",
-            hint="mount it on the host and bind it with -v /path:/path",
-        )
     labels = {}
     for text in parsed.items("label"):
         key, value = _pair(text)
         if not key:
             raise parsed.invalid("label", text, f"invalid label '{text}': empty name")
         labels[key] = value
-    print(context.engine.volume_create(name, driver=driver, labels=labels).name)
+    print(context.engine.volume_create(name, driver=driver, labels=labels, options=options).name)
     return 0
 
 
@@ -142,10 +135,10 @@ CREATE = Verb(
     arguments="[VOLUME]",
     maximum=1,
     options=(
-        Option(name="driver", short="d", word="name", help="Only local: a directory of the store", default="local"),
+        Option(name="driver", short="d", word="name", help="Only local: a directory or a mount", default="local"),
         Option(name="label", kind="list", word="KEY[=VALUE]", help="Set a label"),
         Option(name="name", word="name", help="The same as VOLUME"),
-        Option(name="opt", short="o", kind="list", word="key=value", help="Option of the driver; none so far"),
+        Option(name="opt", short="o", kind="list", word="key=value", help="type, device and o, as of mount(8)"),
     ),
     absent=absent(
         "Tiffin runs on one host and has no cluster volumes",
@@ -156,6 +149,9 @@ CREATE = Verb(
     examples=(
         ("tiffin volume create data", "then use it with -v data:/path"),
         ("tiffin volume create --label team=a data", "with a label"),
+        ("tiffin volume create -o type=tmpfs -o device=tmpfs -o o=size=100m,uid=1000 fast", "in memory"),
+        ("tiffin volume create -o type=none -o device=/srv/data -o o=bind data", "a directory of the host by a name"),
+        ("tiffin volume create -o type=nfs -o device=:/export -o o=addr=nfs.example,rw share", "from a server"),
     ),
 )  # fmt: skip
 LS = Verb(

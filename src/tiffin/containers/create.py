@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tiffin.containers import command, events, names
-from tiffin.errors import ConflictError, UsageError
+from tiffin.errors import ConflictError, NotFoundError, UsageError
 from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, ContainerConfig, Mount
 from tiffin.runtime import signals, spec, systemd, users
@@ -53,6 +53,12 @@ def create(parts: Parts, config: ContainerConfig) -> Container:
 def _record(parts: Parts, config: ContainerConfig) -> tuple[Container, list[tuple[Volume, bool]]]:
     """Decide and insert the record; with the volumes that it needs."""
     image = parts.images.get(config.image)
+    _check_platform(parts, config, image)
+    check_mounts(config.mounts)
+    if any(mount.type == "image" for mount in config.mounts):
+        from tiffin.volumes.images import resolve_images
+
+        config = resolve_images(parts, config)
     shares = any(":" in mode for _, mode in spec.modes(config))
     if shares:
         from tiffin.containers import joined
@@ -79,6 +85,10 @@ def _record(parts: Parts, config: ContainerConfig) -> tuple[Container, list[tupl
     if config.userns not in ("", "host"):
         container, take_ids = userns.decide(parts, container)
     check(parts, container)
+    if config.mounts and (container.uid_maps or any(mount.volume_options for mount in config.mounts)):
+        from tiffin.containers import mounting
+
+        mounting.check(parts, container, new_ids=take_ids is not None)
     while True:
         try:
             container = records.add(
@@ -91,6 +101,31 @@ def _record(parts: Parts, config: ContainerConfig) -> tuple[Container, list[tupl
             container = container.replace(name=_random_name(parts))
     failpoint("create.recorded")
     return container, needed
+
+
+def _check_platform(parts: Parts, config: ContainerConfig, image: Image) -> None:
+    """As Docker: an image of another platform than was asked for is refused, one of another than the host's is not."""
+    if not config.platform and (image.architecture == "amd64") == (os.uname().machine == "x86_64"):
+        return  # most of all images, without a look at names and variants
+    from tiffin.images.platform import Platform, host_platform, is_known, parse_platform, rank
+
+    actual = Platform(os=image.os, architecture=image.architecture, variant=image.variant)
+    if parts.is_host(image.id):
+        actual = host_platform()
+    if config.platform:
+        if "/" not in config.platform and not is_known(config.platform):
+            raise UsageError(f'"{config.platform}": unknown operating system or architecture: invalid argument')
+        wanted = parse_platform(host_platform().architecture if config.platform == "linux" else config.platform)
+        if rank(actual, wanted) is None:
+            raise NotFoundError(
+                f"image with reference {config.image} was found but does not provide the specified platform ({wanted})",
+                hint=f"it is for {actual}",
+            )
+    elif rank(actual, host_platform()) is None:
+        parts.warn(
+            f"The requested image's platform ({actual}) does not match the detected host platform ({host_platform()}) "
+            "and no specific platform was requested"
+        )
 
 
 def decide(parts: Parts, config: ContainerConfig, image: Image, name: str | None) -> Container:
@@ -160,6 +195,17 @@ def check(parts: Parts, container: Container) -> None:
     spec.namespaces(container)
     for mount in config.mounts:
         spec.user_mount(mount)
+    if config.oom_score_adj is not None and not -1000 <= config.oom_score_adj <= 1000:
+        raise UsageError(f"Invalid value {config.oom_score_adj}, range for oom score adj is [-1000, 1000]")
+    if config.device_cgroup_rules:
+        from tiffin.runtime.security.devices import parse_rule
+
+        for rule in config.device_cgroup_rules:
+            parse_rule(rule)
+    if config.mounts and config.runtime:
+        from tiffin.containers.mounting import check_runtime
+
+        check_runtime(container)
     capabilities.resolve(config.cap_add, config.cap_drop, config.privileged, parts.bounding)
     options.parse_security_opts(config.security_opts)
     masks.check_sysctls(config.sysctls, network=config.network, ipc=config.ipc)
@@ -197,19 +243,16 @@ def check(parts: Parts, container: Container) -> None:
 
 
 def check_mounts(mounts: tuple[Mount, ...]) -> None:
-    """Targets absolute, not the root, each once; sources there unless they are to be made."""
+    """Each can be, at a place of its own; sources are there unless they are to be made."""
+    if not mounts:
+        return
+    from tiffin.volumes.checks import check_mount, check_source
+
     seen: set[str] = set()
     for mount in mounts:
+        check_mount(mount)
         target = os.path.normpath(mount.target)
-        if not mount.target.startswith("/"):
-            raise UsageError(f"invalid mount path: {mount.target!r} must be absolute")
-        if target == "/":
-            raise UsageError("invalid mount: the destination can't be '/'")
         if target in seen:
             raise UsageError(f"Duplicate mount point: {target}")
         seen.add(target)
-        if mount.type == "bind":
-            if not mount.source.startswith("/"):
-                raise UsageError(f"invalid mount source: {mount.source!r} must be absolute")
-            if not mount.create_source and not os.path.exists(mount.source):
-                raise UsageError(f"bind source path does not exist: {mount.source}")
+        check_source(mount)

@@ -180,7 +180,10 @@ def _host_config(container: Container) -> dict[str, Any]:
         "CgroupnsMode": config.cgroupns,
         "GroupAdd": list(config.groups) or None,
         "IpcMode": config.ipc,
-        "OomScoreAdj": 0,
+        "OomScoreAdj": config.oom_score_adj or 0,
+        "Annotations": dict(config.annotations) or None,
+        "DeviceCgroupRules": list(config.device_cgroup_rules) or None,
+        "Isolation": "",
         "PidMode": "" if config.pid == "private" else config.pid,
         "Privileged": config.privileged,
         "ReadonlyRootfs": config.read_only,
@@ -226,12 +229,18 @@ def _is_bind(mount: Mount) -> bool:
 
 
 def _bind(mount: Mount) -> str:
-    options = ["ro"] if mount.readonly else []
+    options = [_mode(mount)] if _mode(mount) else []
     if mount.nocopy:
         options.append("nocopy")
     if mount.propagation != "rprivate":
         options.append(mount.propagation)
     return ":".join([mount.source, mount.target, *([",".join(options)] if options else [])])
+
+
+def _mode(mount: Mount) -> str:
+    """The words that `-v` would have after the place."""
+    relabel = {"shared": "z", "private": "Z"}.get(mount.relabel, "")
+    return ",".join(word for word in ("ro" if mount.readonly else "", relabel) if word)
 
 
 def _mounts(container: Container, volumes: str) -> list[dict[str, Any]]:
@@ -240,9 +249,10 @@ def _mounts(container: Container, volumes: str) -> list[dict[str, Any]]:
             "Type": mount.type,
             **({"Name": mount.source} if mount.type == "volume" else {}),
             "Source": f"{volumes}/{mount.source}/_data" if mount.type == "volume" else mount.source,
+            **({"SubPath": mount.subpath} if mount.subpath else {}),
             "Destination": mount.target,
             **({"Driver": "local"} if mount.type == "volume" else {}),
-            "Mode": "ro" if mount.readonly else "",
+            "Mode": _mode(mount),
             "RW": not mount.readonly,
             "Propagation": mount.propagation if mount.type == "bind" else "",
         }

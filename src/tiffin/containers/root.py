@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tiffin.model.container import Container
+    from tiffin.model.container import Container, Mount
     from tiffin.parts import Parts
 
 
@@ -83,11 +83,10 @@ def _stopped(parts: Parts, container: Container, mounts: bool) -> int:
     steps = driver.steps(container.id, container.image_id, target, volatile=config.auto_remove, mapped=ids is not None)
     binds = []
     for mount in config.mounts if mounts else ():
-        if mount.type == "bind":
-            binds.append(detached.Bind(mount.source, mount.target, mount.readonly, mount.idmap and ids is not None))
-        elif mount.type == "volume":
-            source = f"{parts.paths.volumes}/{mount.source}/_data"
-            binds.append(detached.Bind(source, mount.target, mount.readonly, ids is not None))
+        source = _source(parts, mount)
+        if source:
+            mapped = ids is not None and (mount.idmap or mount.type == "volume")
+            binds.append(detached.Bind(source, mount.target, mount.readonly, mount.subpath, mapped))
     if ids is None:
         return detached.mounted(steps, target, binds, read_only=config.read_only)
     from tiffin.runtime.userns import open_namespace
@@ -97,6 +96,19 @@ def _stopped(parts: Parts, container: Container, mounts: bool) -> int:
         return detached.mounted(steps, target, binds, read_only=config.read_only, userns_fd=userns)
     finally:
         os.close(userns)
+
+
+def _source(parts: Parts, mount: Mount) -> str:
+    """Where the files of a mount are on the host; "" for those that are only there while the container runs."""
+    if mount.type == "bind":
+        return mount.source
+    if mount.type != "volume":
+        return ""
+    if not mount.volume_options:
+        return f"{parts.paths.volumes}/{mount.source}/_data"
+    from tiffin.volumes.options import directory
+
+    return directory(mount)
 
 
 def _mount_point(parts: Parts, container: Container) -> str:

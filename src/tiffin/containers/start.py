@@ -21,7 +21,9 @@ from tiffin.state.locks import ContainerLock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
+    from tiffin.containers.mounting import Mounting
     from tiffin.containers.passing import Passed
     from tiffin.parts import Parts
     from tiffin.runtime.attach import Attachment
@@ -127,16 +129,17 @@ def _launch(
         events.tell(parts, container, "attach")
     mounted = False
     try:
-        with parts.timed("plan"):
-            plan = prepare(parts, container, tty_size, given)
-        mounted = True
-        events.mounted(parts, container)
-        if attach and container.config.auto_remove:
-            status.write_owner(parts.paths, container.id)
-            failpoint("start.owner")
-        with parts.timed("launch"):
-            attachment = native.launch(plan, attach=attach, passed=(*stdio, *(given.fds if given else ())))
-            failpoint("start.launched")
+        with mounting_for(parts, container) as mounting:
+            with parts.timed("plan"):
+                plan = prepare(parts, container, tty_size, given, mounting)
+            mounted = True
+            events.mounted(parts, container)
+            if attach and container.config.auto_remove:
+                status.write_owner(parts.paths, container.id)
+                failpoint("start.owner")
+            with parts.timed("launch"):
+                attachment = native.launch(plan, attach=attach, passed=(*stdio, *(given.fds if given else ())))
+                failpoint("start.launched")
     except BaseException as error:
         code = error.exit_code if isinstance(error, TiffinError) else 125
         parts.cgroups.remove(container.id)
@@ -147,7 +150,24 @@ def _launch(
     return attachment
 
 
-def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None, given: Passed | None = None) -> Plan:
+def mounting_for(parts: Parts, container: Container) -> AbstractContextManager[Mounting | None]:
+    """What its mounts need now, if they are more than volumes and directories."""
+    from contextlib import nullcontext
+
+    if not any(container.config.mounts):
+        return nullcontext()
+    from tiffin.containers.mounting import Mounting, needed
+
+    return Mounting(parts, container) if needed(container) else nullcontext()
+
+
+def prepare(
+    parts: Parts,
+    container: Container,
+    tty_size: tuple[int, int] | None,
+    given: Passed | None = None,
+    mounting: Mounting | None = None,
+) -> Plan:
     """Everything on disk and in cgroupfs that the plan names, and the plan."""
     config = container.config
     paths = parts.paths
@@ -203,7 +223,10 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
         nodes=nodes,
     )
     failpoint("start.files")
-    rules = devices.device_rules(nodes, config.privileged)
+    if mounting:
+        mounting.prepare(labels)
+        joined = mounting.apply(built, joined)
+    rules = devices.device_rules(nodes, config.privileged, config.device_cgroup_rules)
     with parts.timed("cgroup"):
         cgroup = parts.cgroups.create(container.id, config.resources, rules, delegated=systemd.owner(container))
     failpoint("start.cgroup")
@@ -242,6 +265,8 @@ def prepare(parts: Parts, container: Container, tty_size: tuple[int, int] | None
         events=(parts.paths.events, events.actor(container), events.last_lines(container)),
     )
     steps = driver.steps(container.id, container.image_id, rootfs, volatile=config.auto_remove, mapped=bool(ids))
+    if mounting:
+        steps = tuple(dict.fromkeys((*steps, *mounting.steps)))
     if config.runtime:
         from tiffin.containers import foreign
 

@@ -59,6 +59,12 @@ def host_platform() -> Platform:
     return Platform(architecture=architecture, variant=variant)
 
 
+def is_known(word: str) -> bool:
+    """Whether a word alone names an operating system or an architecture."""
+    known = {"linux", "windows", *_MACHINES, *(architecture for architecture, _ in _MACHINES.values())}
+    return word.lower() in known
+
+
 def parse_platform(text: str) -> Platform:
     """Parse "os/arch[/variant]" or a bare architecture ("arm64", "aarch64"). Raises `UsageError`."""
     parts = text.lower().split("/")

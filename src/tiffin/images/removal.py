@@ -92,8 +92,9 @@ def _held_by_container(store: ImageStore, image: Image, shown: str, force: bool)
     container_id, container = containers[0]
     if not force or not (image.names or image.digests):
         more = f" and {len(containers) - 1} more were" if len(containers) > 1 else " was"
+        how = f"{more} made from it" if records.made_from(store.database, container_id, image.id) else " has it mounted"
         raise ConflictError(
-            f"cannot remove the image {shown}: the container {container} ({container_id[:12]}){more} made from it",
+            f"cannot remove the image {shown}: the container {container} ({container_id[:12]}){how}",
             hint=f"`tiffin rm {container}` first" + ("" if force else ", or --force to remove only the image's names"),
         )
     return True

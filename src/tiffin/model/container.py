@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Mount(Record):
     """One mount of `-v`, `--mount` or `--tmpfs`.
 
-    `type` is "bind", "tmpfs" or "volume"; `source` a host path (bind) or the volume's name (empty until the container
-    is created: an anonymous one); `target` an absolute path inside;
+    `type` is "bind", "tmpfs", "volume" or "image"; `source` a host path (bind), an image, or the volume's name (empty
+    until the container is created: an anonymous one); `target` an absolute path inside;
     `propagation` one of rprivate, private, rshared, shared, rslave, slave;
     `tmpfs_options` go to mount(8) as they are ("size=64m", "mode=1777"). Of volumes only: `nocopy` leaves a new one
     empty, `volume_labels` are those of one that is made, `anonymous` says that nobody named it. `inherited` came from
@@ -151,6 +151,7 @@ class ContainerConfig(Record):
     runtime: str = ""
     systemd: str = "true"
     pod: str = ""
+    platform: str = ""  # that the image must have, "os/architecture[/variant]"
 
 
 class Container(Record):

@@ -10,7 +10,8 @@ ANONYMOUS_LABEL = "com.docker.volume.anonymous"  # what scripts look for
 class Volume(Record):
     """One volume. `anonymous` ones were made for a container that gave no name, and go with it when asked.
 
-    `labels` are (key, value) pairs, sorted; the only `driver` is "local".
+    `labels` and `options` are (key, value) pairs, sorted; the only `driver` is "local", whose options are `type`,
+    `device` and `o`, as mount(8) has them.
     """
 
     name: str
@@ -18,6 +19,7 @@ class Volume(Record):
     driver: str = "local"
     labels: tuple[tuple[str, str], ...] = ()
     anonymous: bool = False
+    options: tuple[tuple[str, str], ...] = ()
 
 
 class VolumeInfo(Record):

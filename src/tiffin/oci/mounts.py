@@ -139,8 +139,10 @@ def add_mount(plan: Plan, mount: dict[str, Any], bundle: str, label: str, where:
     if copy_up:
         data.remove("tmpcopyup")
     doing = f"mount {kind} on {target}"
-    name = "TMPFS_COPY_IN" if copy_up else "MOUNT_IN"
-    plan.add(name, mount.get("source", ""), target, kind, flags, ",".join(data), doing=doing)
+    if copy_up:
+        plan.add("COPY_UP_IN", target, flags, ",".join(data), doing=doing)
+    else:
+        plan.add("MOUNT_IN", mount.get("source", ""), target, kind, flags, ",".join(data), doing=doing)
     # Where it is mounted nothing is shared, so that it is private already.
     if propagation & ~(MS_PRIVATE | MS_REC):
         plan.add("PROPAGATION_IN", target, propagation, doing=f"change the propagation of {target}")

@@ -6,10 +6,12 @@ import os
 
 from tiffin.errors import UsageError
 from tiffin.model.record import Record
+from tiffin.runtime.mount_options import PROPAGATION, add_borrowed, add_early_trees, add_mount, add_trees
 from tiffin.runtime.ops import STDIO_OPEN_STDIN, STDIO_PASSED, STDIO_TTY, Plan
 from tiffin.runtime.security import capabilities
 from tiffin.runtime.security.lsm import Labels
 from tiffin.runtime.spec import NOBODY, Joined
+from tiffin.storage.rootfs import IDMAP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,39 +33,6 @@ CLONE_FLAGS = {
     "pid": 0x2000_0000,
     "network": 0x4000_0000,
     "time": 0x80,
-}
-
-# mount(2)
-MS_REC = 0x4000
-MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 18, 1 << 19, 1 << 20
-MS_FLAGS = {
-    "ro": 0x1,
-    "nosuid": 0x2,
-    "nodev": 0x4,
-    "noexec": 0x8,
-    "sync": 0x10,
-    "dirsync": 0x80,
-    "noatime": 0x400,
-    "nodiratime": 0x800,
-    "relatime": 0x20_0000,
-    "strictatime": 0x100_0000,
-}
-MS_CLEARED = {"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "async": "sync", "atime": "noatime"}
-PROPAGATION = {
-    "private": MS_PRIVATE,
-    "rprivate": MS_PRIVATE | MS_REC,
-    "slave": MS_SLAVE,
-    "rslave": MS_SLAVE | MS_REC,
-}
-# mount_setattr(2)
-MOUNT_ATTR = {
-    "ro": 0x1,
-    "nosuid": 0x2,
-    "nodev": 0x4,
-    "noexec": 0x8,
-    "noatime": 0x10,
-    "strictatime": 0x20,
-    "nodiratime": 0x80,
 }
 
 # getrlimit(2)
@@ -101,7 +70,6 @@ DEV_LINKS = (
     ("/proc/kcore", "/dev/core"),
 )
 S_IFIFO = 0o010000
-SHM_TREE = 0  # the number of that detached mount
 S_IFCHR = 0o020000
 S_IFBLK = 0o060000
 
@@ -156,24 +124,26 @@ def compile_launch(
     flags = 0
     for kind in kinds:
         flags |= CLONE_FLAGS[kind]
-    trees: dict[int, int] = {}
+    trees = add_borrowed(plan, spec)
     if linux.get("uidMappings"):
         from tiffin.runtime import mapped
 
         flags &= ~CLONE_FLAGS["user"]
-        trees = mapped.prepare(plan, spec, rootfs_steps)
+        mapped.prepare(plan, spec, rootfs_steps, trees)
     plan.add("CLONE", flags & ~CLONE_NEWCGROUP, doing="make the container's namespaces")
     for path in cgroup.tasks:
         plan.add("CGROUP_TASKS", path, doing=f"join the cgroup {path}")
     if "cgroup" in kinds:
         plan.add("UNSHARE", CLONE_NEWCGROUP, doing="make a cgroup namespace")
     if not linux.get("uidMappings"):
-        plan.add("PROPAGATION", PROPAGATION[linux["rootfsPropagation"]], doing="detach from the host's mount tree")
-        for step in rootfs_steps:
-            doing = f"mount {step.fstype} on {step.target}"
-            plan.add("MOUNT", step.source, step.target, step.fstype, step.flags, step.data, doing=doing)
+        add_early_trees(plan, spec, trees)
+        # What is shared was taken as trees; nothing that is mounted on the way to the root may show on the host.
+        propagation = linux["rootfsPropagation"].replace("shared", "slave")
+        plan.add("PROPAGATION", PROPAGATION[propagation], doing="detach from the host's mount tree")
+        add_steps(plan, rootfs_steps)
+        add_trees(plan, spec, trees)
         plan.add("ROOT", spec["root"]["path"], doing=f"open the root {spec['root']['path']}")
-    _root(plan, spec, joined, trees)
+    _root(plan, spec, trees)
     plan.add("PIVOT", doing="enter the container's root")
     if "network" in kinds:
         plan.add("LOOPBACK", doing="bring up the loopback interface")
@@ -247,28 +217,30 @@ def add_monitor(plan: Plan, monitor: Monitor, terminal: bool, cgroup: CgroupPlan
 
 
 def _join(plan: Plan, namespaces: list[dict[str, str]], joined: Joined) -> None:
-    """What is entered before the child is made: namespaces that are there already, and a mount out of one."""
+    """What is entered before the child is made: namespaces that are there already."""
     for entry in namespaces:
         # A user namespace is entered last, when there is nothing left to do with the host's rights.
         if (path := entry.get("path")) and entry["type"] != "user":
             plan.add("JOIN_NS", CLONE_FLAGS[entry["type"]], path, doing=f"join the {entry['type']} namespace {path}")
     for pid, ticks in joined.donors:
         plan.add("DONOR", pid, ticks, doing="join the namespaces of another container")
-    if joined.shm:
-        plan.add("TREE_FROM", SHM_TREE, joined.shm, "/dev/shm", doing="share the other container's /dev/shm")
 
 
-def _root(plan: Plan, spec: dict[str, Any], joined: Joined, trees: dict[int, int]) -> None:
-    """`trees` are mounts that were prepared: their index in the spec, and the tree's number."""
-    linux = spec["linux"]
-    for index, mount in enumerate(spec["mounts"]):
-        if joined.shm and mount["source"] == joined.shm:
-            plan.add("ATTACH", SHM_TREE, mount["destination"], doing=f"share {mount['destination']}")
-            continue
-        if index in trees:
-            plan.add("ATTACH", trees[index], mount["destination"], doing=f"bind {mount['destination']}")
+def add_steps(plan: Plan, steps: Sequence[MountStep]) -> None:
+    """Mounts on the host's side, which end in the root."""
+    for step in steps:
+        if step.fstype == IDMAP:
+            plan.add("IDMAP", step.source, step.target, doing=f"map the ids of the files of {step.source}")
         else:
-            add_mount(plan, mount)
+            doing = step.doing or f"mount {step.fstype} on {step.target}"
+            plan.add("MOUNT", step.source, step.target, step.fstype, step.flags, step.data, doing=doing)
+
+
+def _root(plan: Plan, spec: dict[str, Any], trees: dict[int, int]) -> None:
+    """`trees` are mounts that were taken before: their place in the spec, and the tree's number."""
+    linux = spec["linux"]
+    for place, mount in enumerate(spec["mounts"]):
+        add_mount(plan, mount, trees.get(place))
         if is_dev(mount):
             if not linux.get("uidMappings"):
                 add_devices(plan, DEFAULT_NODES)
@@ -310,38 +282,6 @@ def add_devices(
         )
 
 
-def add_mount(plan: Plan, mount: dict[str, Any], tree: int | None = None) -> None:
-    """One entry of the spec's `mounts` as an operation; with `tree` a bind is only prepared, under that number."""
-    target, kind, source = mount["destination"], mount["type"], mount["source"]
-    options: list[str] = mount["options"]
-    flags = attributes = 0
-    propagation = PROPAGATION["rprivate"]
-    data = []
-    for option in options:
-        if option in MS_FLAGS:
-            flags |= MS_FLAGS[option]
-            attributes |= MOUNT_ATTR.get(option, 0)
-        elif option in MS_CLEARED:
-            flags &= ~MS_FLAGS[MS_CLEARED[option]]
-            attributes &= ~MOUNT_ATTR.get(MS_CLEARED[option], 0)
-        elif option in PROPAGATION:
-            propagation = PROPAGATION[option]
-        elif option not in ("bind", "rbind", "defaults", "idmap", "ridmap"):
-            data.append(option)
-    if "bind" in options or "rbind" in options:
-        if data:
-            raise UsageError(f"unknown bind mount option {data[0]!r} for {target}")
-        recursive = int("rbind" in options)
-        if tree is not None:
-            maps = int("idmap" in options or "ridmap" in options)
-            doing = f"bind {source} on {target}" + (" with mapped ids" if maps else "")
-            plan.add("TREE", tree, source, recursive, attributes, propagation, maps, doing=doing)
-            return
-        plan.add("BIND_IN", source, target, recursive, attributes, propagation, doing=f"bind {source} on {target}")
-        return
-    plan.add("MOUNT_IN", source, target, kind, flags, ",".join(data), doing=f"mount {kind} on {target}")
-
-
 def add_limits(plan: Plan, process: dict[str, Any], how: int) -> None:
     """The process's limits; `how` as RLIMIT's last field."""
     for limit in process["rlimits"]:
@@ -354,7 +294,8 @@ def add_limits(plan: Plan, process: dict[str, Any], how: int) -> None:
 
 def add_oom_score(plan: Plan, process: dict[str, Any]) -> None:
     if "oomScoreAdj" in process:
-        plan.add("OOM_SCORE_ADJ", process["oomScoreAdj"] + 1000, doing="set the OOM score")
+        score = process["oomScoreAdj"]
+        plan.add("OOM_SCORE_ADJ", score + 1000, doing=f"set the OOM score to {score}")
 
 
 def add_process(

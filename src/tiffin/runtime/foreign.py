@@ -77,6 +77,8 @@ def check(container: Container) -> None:
         )
     if config.log.driver == "passthrough":
         raise NotSupportedError(f"--log-driver passthrough does not go with --runtime {config.runtime} so far")
+    if container.uid_maps:
+        raise NotSupportedError(f"a user namespace does not go with --runtime {config.runtime} so far")
 
 
 def bundle_spec(
@@ -169,6 +171,7 @@ def compile_foreign(
     import json
 
     from tiffin.runtime import compile as native_plan
+    from tiffin.runtime.mount_options import PROPAGATION
     from tiffin.runtime.ops import Plan
 
     run_dir = monitor.run_dir
@@ -198,11 +201,9 @@ def compile_foreign(
     plan = Plan()
     native_plan.add_monitor(plan, monitor, spec["process"]["terminal"], cgroup.replace(into=""))
     plan.add("CLONE", native_plan.CLONE_FLAGS["mount"], doing="make a mount namespace")
-    propagation = native_plan.PROPAGATION[spec["linux"]["rootfsPropagation"]]
+    propagation = PROPAGATION[spec["linux"]["rootfsPropagation"]]
     plan.add("PROPAGATION", propagation, doing="detach from the host's mount tree")
-    for step in rootfs_steps:
-        doing = f"mount {step.fstype} on {step.target}"
-        plan.add("MOUNT", step.source, step.target, step.fstype, step.flags, step.data, doing=doing)
+    native_plan.add_steps(plan, rootfs_steps)
     if tasks and hidden:
         # crun will not start where both versions have controllers, but only looks at this mount to find out.
         plan.add("MOUNT", "tmpfs", hidden, "tmpfs", 0, "mode=755,size=0k,nr_inodes=1", doing=f"hide {hidden}")

@@ -211,8 +211,15 @@ def _hint(name: str, number: int) -> str | None:
         return "its file system, or this kernel, has no mounts with mapped ids"
     if number == errno.ENODEV and name in ("MOUNT", "MOUNT_IN"):
         return "this kernel lacks the file system"
+    if number == errno.ENOTDIR and name in ("BIND_IN", "ATTACH"):
+        return (
+            "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists "
+            "and is the expected type"
+        )
     if number in (errno.ELOOP, errno.ENOTDIR) and name in ("MOUNT_IN", "BIND_IN"):
         return "the image has a link or a file where a directory must be"
+    if name == "OOM_SCORE_ADJ" and number == errno.EACCES:
+        return "this host does not let it be lowered: that needs CAP_SYS_RESOURCE"
     if name == "RLIMIT" and number == errno.EPERM:
         return "raising a hard limit needs CAP_SYS_RESOURCE"
     return None

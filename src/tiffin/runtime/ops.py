@@ -68,6 +68,7 @@ OPS: dict[str, tuple[int, str]] = {
     "CONSOLE": (31, ""),  # allocate a terminal from the new devpts, hand its master to the monitor
     "ROOT_READONLY": (32, ""),
     "PIVOT": (33, ""),  # pivot_root into ROOT and drop the old one
+    "COPY_UP_IN": (77, "sus"),  # target inside: a tmpfs with a copy of what is there; MS_* flags, data
     # The child, inside.
     "LOOPBACK": (40, ""),  # bring `lo` up
     "HOSTNAME": (41, "s"),
@@ -86,12 +87,13 @@ OPS: dict[str, tuple[int, str]] = {
     "EVENTS": (65, "ss"),  # the file they are appended to, the JSON members "ID" and "Attributes" up to the last one
     "EVENT_LAST": (66, "s"),  # a line that follows the container's end, as JSON up to its last attribute
     "EXEC": (53, "sll"),  # file name (looked up in PATH of env when it has no slash), argv, env
-    # Namespaces and mounts of others. A tree is a detached mount, kept under a number until it is attached.
+    # Namespaces of others, and trees: detached mounts, each kept under its number until it is attached.
     "DONOR": (70, "uu"),  # pid, its start time in clock ticks: must live once what JOIN_NS and TREE_FROM name is open
-    "TREE_FROM": (71, "uss"),  # tree, path of a mount namespace, path in it
-    "ATTACH": (72, "us"),  # tree, target inside (made if missing)
-    "TREE": (73, "usuuuu"),  # tree, host source, recursive 0/1, MOUNT_ATTR_* to set, MS_* propagation, 1 = map ids
-    "TREE_IN": (74, "us"),  # tree, path inside: what is mounted there
+    "TREE_FROM": (71, "ussu"),  # tree, path of a mount namespace, path in it, f_type it must have there or 0
+    "ATTACH": (72, "usuuuuu"),  # tree, target inside, MOUNT_ATTR_* set, cleared, the same two for all of it; MS_*
+    "TREE": (73, "ussuu"),  # tree, host source, path beneath it ("": itself), recursive 0/1, 1 = map ids; what comes
+    # before PROPAGATION is still shared with the host
+    "TREE_INSIDE": (74, "us"),  # tree, path inside: what is mounted there
     # With USERNS the process in between carries out what stands before CLONE, with the host's rights; the child that
     # CLONE makes is born in the user namespace and has ROOT from it.
     "IDMAP": (75, "ss"),  # host source, host target: mount it there with the ids of its files mapped
@@ -110,7 +112,6 @@ OPS: dict[str, tuple[int, str]] = {
     "PROPAGATION_IN": (96, "su"),  # path inside (after PIVOT: "/"), MS_* flags
     "ROOT_AS_IS": (97, "s"),  # as ROOT, without a mount namespace: nothing can be mounted
     "CHROOT": (98, ""),  # as PIVOT, for ROOT_AS_IS
-    "TMPFS_COPY_IN": (99, "sssus"),  # as MOUNT_IN, and what was there before is copied into it
 }
 
 STDIO_TTY = 1

@@ -28,6 +28,7 @@ SPEC_VERSION = "1.2.0"
 # What stands for a namespace of one's own, where it is not "private" alone.
 OWN = {"ipc": ("private", "shareable", "none"), "network": ("none",)}
 NO_PATHS: dict[str, str] = {}
+ANY_FILE_SYSTEM = 0
 
 
 class Joined(Record):
@@ -94,8 +95,8 @@ def build_spec(
         ],
     }
     label_process(process, host.labels)
-    if host.spared:
-        process["oomScoreAdj"] = 0
+    if host.spared or config.oom_score_adj is not None:
+        process["oomScoreAdj"] = config.oom_score_adj or 0
     spec: dict[str, Any] = {
         "ociVersion": SPEC_VERSION,
         "process": process,
@@ -126,7 +127,7 @@ def build_spec(
                 *([] if config.privileged or config.systemd == systemd.ALWAYS else ["/sys/fs/cgroup"]),
             ],
         },
-        "annotations": dict(container.labels),
+        "annotations": {**dict(container.labels), **dict(config.annotations)},
     }
     if config.systemd == systemd.ALWAYS:
         process["env"] = systemd.environment(process["env"], container.id)
@@ -226,7 +227,9 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
     if config.ipc == "none":
         pass
     elif host.joined.shm:
-        found.append(_mount("/dev/shm", "bind", host.joined.shm, ["bind", *nothing]))
+        found.append(
+            {**_mount("/dev/shm", "bind", host.joined.shm, ["bind", *nothing]), "joined": ("/dev/shm", ANY_FILE_SYSTEM)}
+        )
     elif config.ipc == "host":
         found.append(_mount("/dev/shm", "bind", "/dev/shm", ["rbind", *nothing]))
     else:
@@ -242,7 +245,7 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
     ):
         if target not in users:
             more = [*(["ro"] if config.read_only else []), *(["idmap"] if mapped else [])]
-            found.append(_mount(target, "bind", source, ["rbind", "rprivate", *more]))
+            found.append(_mount(target, "bind", source, ["bind", "rprivate", *more]))
     found = [entry for entry in found if entry["destination"] not in users or entry["destination"] == "/proc"]
     for mount in sorted(config.mounts, key=lambda mount: mount.target.rstrip("/").count("/")):
         entry = user_mount(mount, host.volumes)
@@ -254,9 +257,9 @@ def mounts(container: Container, host: HostFacts, files: Files) -> list[dict[str
 
 def user_mount(mount: Mount, volumes: str = "") -> dict[str, Any]:
     """The spec of one mount that the user asked for; `volumes` is the directory with the volumes."""
-    if mount.type == "volume":
-        access = "ro" if mount.readonly else "rw"
-        return _mount(mount.target, "bind", f"{volumes}/{mount.source}/_data", ["rbind", "rprivate", access])
+    if mount.type in ("volume", "image"):
+        source = f"{volumes}/{mount.source}/_data" if mount.type == "volume" else mount.source
+        return _mount(mount.target, "bind", source, ["rbind", "rprivate", *_access(mount)])
     if mount.type == "tmpfs":
         options = ["nosuid", "nodev", "noexec", *mount.tmpfs_options]
         for negated in ("suid", "dev", "exec"):
@@ -265,12 +268,15 @@ def user_mount(mount: Mount, volumes: str = "") -> dict[str, Any]:
         if mount.readonly:
             options.append("ro")
         return _mount(mount.target, "tmpfs", "tmpfs", options)
-    if mount.propagation in ("shared", "rshared"):
-        raise NotSupportedError(
-            f"propagation {mount.propagation!r} of {mount.target} is not supported yet: mounts made inside stay inside"
-        )
-    options = ["rbind" if mount.recursive else "bind", mount.propagation, "ro" if mount.readonly else "rw"]
+    options = ["rbind" if mount.recursive else "bind", mount.propagation, *_access(mount)]
     return _mount(mount.target, "bind", mount.source, options)
+
+
+def _access(mount: Mount) -> list[str]:
+    """As Docker since 25: what is mounted below is read-only, too, unless the user said otherwise."""
+    if not mount.readonly:
+        return ["rw"]
+    return ["ro", "rro"] if mount.recursive and mount.readonly_recursive != "disabled" else ["ro"]
 
 
 def _mount(destination: str, kind: str, source: str, options: list[str]) -> dict[str, Any]:

@@ -37,6 +37,9 @@ def add(
                 container = take_ids(database, container)
             if needs_image and not database.row("SELECT 1 FROM images WHERE id = ?", (container.image_id,)):
                 raise NotFoundError(f"the image {container.image_name!r} was removed meanwhile")
+            for mount in container.config.mounts:
+                if mount.type == "image" and not database.row("SELECT 1 FROM images WHERE id = ?", (mount.source,)):
+                    raise NotFoundError(f"the image {mount.source[7:19]} was removed meanwhile")
             database.execute(
                 "INSERT INTO containers (id, name, image_id, created_ns, record) VALUES (?, ?, ?, ?, ?)",
                 (

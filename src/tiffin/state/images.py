@@ -127,9 +127,19 @@ def layer_known(database: Database, diff_id: str) -> bool:
 
 
 def containers_of(database: Database, image_id: str) -> list[tuple[str, str]]:
-    """(ID, name) of the containers made from an image, oldest first."""
-    rows = database.rows("SELECT id, name FROM containers WHERE image_id = ? ORDER BY created_ns", (image_id,))
+    """(ID, name) of the containers made from an image, or with it mounted, oldest first."""
+    # A mounted one stands in the record only: removals are rare, and no other source looks like an image's ID.
+    rows = database.rows(
+        "SELECT id, name FROM containers WHERE image_id = ? OR instr(record, ?) ORDER BY created_ns",
+        (image_id, f'"source":"{image_id}"'),
+    )
     return [(row[0], row[1]) for row in rows]
+
+
+def made_from(database: Database, container_id: str, image_id: str) -> bool:
+    """Whether the image is the container's own, not one that it has mounted."""
+    row = database.row("SELECT 1 FROM containers WHERE id = ? AND image_id = ?", (container_id, image_id))
+    return row is not None
 
 
 def drop_names(database: Database, names: Iterable[str]) -> None:

@@ -142,5 +142,6 @@ def mark_filled(database: Database, container_id: str) -> None:
 
 def _volume(record: str) -> Volume:
     values = loads(record)
-    values["labels"] = tuple((key, value) for key, value in values.get("labels", ()))
+    for name in ("labels", "options"):
+        values[name] = tuple((key, value) for key, value in values.get(name, ()))
     return Volume(**values)

@@ -138,6 +138,17 @@ class ComposefsDriver:
             MountStep(source="tiffin", target=target, fstype="overlay", data=data),
         )
 
+    def view(self, image_id: str, lower: str, target: str, *, mapped: bool = False) -> tuple[MountStep, ...]:
+        metadata = self._metadata(image_id)
+        _warm(metadata, image_id)
+        # Options that write to an upper directory's attributes go without saying when there is none.
+        data = overlay_data((lower,), None, None, data_only=(self._paths.objects,), options=("metacopy=on",))
+        return (
+            MountStep(source=metadata, target=lower, fstype="erofs", flags=MS_RDONLY | MS_NOSUID | MS_NODEV),
+            *(MountStep(source=path, target=path, fstype=IDMAP) for path in (lower, self._paths.objects) if mapped),
+            MountStep(source="tiffin", target=target, fstype="overlay", flags=MS_RDONLY, data=data),
+        )
+
     def upper(self, container_id: str) -> str | None:
         upper = f"{self._paths.container(container_id)}/upper"
         return upper if os.path.isdir(upper) else None

@@ -31,13 +31,17 @@ KERNEL_TYPES = frozenset(
 
 
 class Bind:
-    """A host path to show at `target` inside; `mapped` with the ids of the container's user namespace."""
+    """A host path, or what `subpath` names beneath it, to show at `target` inside.
 
-    __slots__ = ("mapped", "readonly", "source", "target")
+    It is `mapped` with the ids of the container's user namespace.
+    """
 
-    def __init__(self, source: str, target: str, readonly: bool, mapped: bool = False) -> None:
+    __slots__ = ("mapped", "readonly", "source", "subpath", "target")
+
+    def __init__(self, source: str, target: str, readonly: bool, subpath: str = "", mapped: bool = False) -> None:
         self.mapped = mapped
         self.source = source
+        self.subpath = subpath
         self.target = target
         self.readonly = readonly
 
@@ -135,11 +139,26 @@ def _bind(calls: MountCalls, root: str, bind: Bind, userns_fd: int) -> None:
         try:
             if not os.path.exists(bind.source):
                 return
-            place, doing = f"/proc/self/fd/{inside}", f"showing {bind.source}"
-            if bind.mapped:
-                calls.mount_mapped(bind.source, place, userns_fd, doing, recursive=True)
-            else:
-                calls.mount(bind.source, place, "", MS_BIND | MS_REC, "", doing)
+            source = os.open(bind.source, os.O_PATH | os.O_CLOEXEC)
+            try:
+                if bind.subpath:
+                    # Whoever has the source mounted may be changing it: links in it lead to places in it.
+                    below, source = source, -1
+                    try:
+                        source = open_in_root(below, bind.subpath, os.O_PATH)
+                    except OSError:
+                        return
+                    finally:
+                        os.close(below)
+                found, place = f"/proc/self/fd/{source}", f"/proc/self/fd/{inside}"
+                doing = f"showing {bind.source}"
+                if bind.mapped:
+                    calls.mount_mapped(found, place, userns_fd, doing, recursive=True)
+                else:
+                    calls.mount(found, place, "", MS_BIND | MS_REC, "", doing)
+            finally:
+                if source >= 0:
+                    os.close(source)
         finally:
             os.close(inside)
         if bind.readonly:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
-from tiffin.errors import HostError, NotFoundError, os_error
+from tiffin.errors import HostError, NotFoundError, NotSupportedError, os_error
 from tiffin.storage.mountdata import overlay_data
 from tiffin.storage.rootfs import IDMAP, MS_RDONLY, MountStep, recall, remember
 from tiffin.storage.writable import create_writable, remove_writable, sync_options, writable_usage
@@ -102,6 +102,11 @@ class HostDriver:
         data = overlay_data((lower,), f"{base}/upper", f"{base}/work", options=sync_options(base, volatile))
         steps.append(MountStep(source="tiffin", target=target, fstype="overlay", data=data))
         return tuple(steps)
+
+    def view(self, image_id: str, lower: str, target: str, *, mapped: bool = False) -> tuple[MountStep, ...]:
+        raise NotSupportedError(
+            "the image 'host' cannot be mounted: it shows only as a container's root", hint="bind what you need with -v"
+        )
 
     def _covered(self) -> list[str]:
         """Where the store and the run directory show in the file system at `/`; outermost ones only."""

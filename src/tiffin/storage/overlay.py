@@ -11,7 +11,7 @@ import os
 from tiffin.errors import StoreError, os_error
 from tiffin.storage.mountdata import overlay_data
 from tiffin.storage.prepared import PreparedImages, is_cached
-from tiffin.storage.rootfs import IDMAP, MountStep
+from tiffin.storage.rootfs import IDMAP, MS_BIND, MountStep
 from tiffin.storage.writable import create_writable, remove_writable, sync_options, writable_usage
 
 TYPE_CHECKING = False
@@ -116,6 +116,13 @@ class OverlayDriver:
         root = self._root(image_id)
         shifted = (MountStep(source=root, target=root, fstype=IDMAP),) if mapped else ()
         return (*shifted, MountStep(source="tiffin", target=target, fstype="overlay", data=data))
+
+    def view(self, image_id: str, lower: str, target: str, *, mapped: bool = False) -> tuple[MountStep, ...]:
+        if not self._images.ready(image_id):
+            self._images.info(image_id)  # raises
+        root = self._root(image_id)
+        shifted = (MountStep(source=root, target=root, fstype=IDMAP),) if mapped else ()
+        return (*shifted, MountStep(source=root, target=target, fstype="", flags=MS_BIND))
 
     def upper(self, container_id: str) -> str | None:
         upper = f"{self._paths.container(container_id)}/upper"

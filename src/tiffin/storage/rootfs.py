@@ -47,6 +47,12 @@ if TYPE_CHECKING:
             `mapped` the image's files appear with the ids of the container's user namespace: some steps are `IDMAP`.
             """
 
+        def view(self, image_id: str, lower: str, target: str, *, mapped: bool = False) -> tuple[MountStep, ...]:
+            """Mounts that show the image itself, read-only, at `target`; `lower` is an empty directory to use.
+
+            `mapped` is as for `steps`; what steps of several have in common is to be done once.
+            """
+
         def upper(self, container_id: str) -> str | None:
             """The directory with what the container changed, None when there is none."""
 
@@ -63,19 +69,21 @@ if TYPE_CHECKING:
 
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_BIND = 0x1000
 MAX_MOUNT_DATA = 4095  # one page with its NUL, mount(2)
 DRIVERS = ("composefs", "overlay")
 IDMAP = "idmap"  # the fstype of a step that mounts `source` at `target` with the ids of its files mapped
 
 
 class MountStep(Record):
-    """One mount(2): `flags` are MS_* bits, `data` the file system's options."""
+    """One mount(2): `flags` are MS_* bits, `data` the file system's options, `doing` completes "cannot …"."""
 
     source: str
     target: str
     fstype: str
     flags: int = 0
     data: str = ""
+    doing: str = ""
 
 
 def driver_named(name: str, paths: Paths, objects: ObjectStore, layers: LayerStore) -> RootfsDriver:

@@ -156,7 +156,9 @@ def _ended(parts: Parts) -> list[Container]:
 
 
 def _unused(parts: Parts, everything: bool, going: set[str]) -> list[Image]:
-    used = {container.image_id for container, _ in records.all_containers(parts.database) if container.id not in going}
+    staying = [container for container, _ in records.all_containers(parts.database) if container.id not in going]
+    used = {container.image_id for container in staying}
+    used |= {mount.source for container in staying for mount in container.config.mounts if mount.type == "image"}
     return [
         image
         for image in image_records.all_images(parts.database)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tiffin.containers.names import ALLOWED
-from tiffin.errors import ConflictError, NotFoundError, NotSupportedError, TiffinError, UsageError
+from tiffin.errors import ConflictError, NotFoundError, TiffinError, UsageError
 from tiffin.failpoints import failpoint
 from tiffin.model.volume import ANONYMOUS_LABEL, Volume, VolumeInfo
 from tiffin.state import events
@@ -38,6 +38,15 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_driver(name: str, driver: str) -> None:
+    """There are no plugins: `NotFoundError` with Docker's words for any driver but `local`."""
+    if driver not in ("", "local"):
+        raise NotFoundError(
+            f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found',
+            hint="Tiffin has the driver local, which mounts what mount(2) can: -o type=nfs -o device=… -o o=…",
+        )
+
+
 def new_anonymous(labels: tuple[tuple[str, str], ...] = ()) -> Volume:
     """A record with a random name."""
     everything = tuple(sorted({ANONYMOUS_LABEL: "", **dict(labels)}.items()))
@@ -48,19 +57,17 @@ def create(
     parts: Parts, name: str | None, *, driver: str, labels: Mapping[str, str], options: Mapping[str, str]
 ) -> Volume:
     """Make a volume, or find the one of that name."""
-    if driver != "local":
-        raise NotSupportedError(f"the volume driver {driver!r} is not supported yet: Tiffin has only 'local'")
+    check_driver(name or "", driver)
     if options:
-        raise NotSupportedError(
-            f"the option {next(iter(options))!r} of the volume driver 'local' is not supported yet: its volumes are "
-            "directories of the store",
-            hint="mount it on the host and bind it with -v /path:/path",
-        )
+        from tiffin.volumes.options import check_options
+
+        check_options(name or "", options)
     chosen = tuple(sorted(labels.items()))
     if name:
         volume = Volume(name=check_name(name), created_ns=now_ns(), labels=chosen)
     else:
         volume = new_anonymous(chosen)
+    volume = volume.replace(options=tuple(sorted(options.items())))
     finish(parts)
     with parts.database.transaction() as database:
         records.add(database, volume)
@@ -129,7 +136,7 @@ def inspect(parts: Parts, name: str) -> dict[str, Any]:
         "Labels": dict(volume.labels) or None,
         "Mountpoint": found.mountpoint,
         "Name": volume.name,
-        "Options": None,
+        "Options": dict(volume.options) or None,
         "Scope": "local",
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.errors import NotFoundError, NotSupportedError, UsageError
+from tiffin.errors import NotFoundError, UsageError
 from tiffin.failpoints import failpoint
 from tiffin.model.container import Mount
 from tiffin.model.volume import Volume
@@ -33,6 +33,8 @@ def resolve(parts: Parts, config: ContainerConfig, of_image: tuple[str, ...]) ->
             manage.check_name(mount.source)
         elif mount.type == "volume":
             mount = mount.replace(source=os.urandom(32).hex(), anonymous=True)
+        if mount.type == "volume":
+            mount = _with_options(parts, mount)
         place = _place(mount.target)
         if place in own:
             raise UsageError(f"Duplicate mount point: {place}")
@@ -47,6 +49,21 @@ def resolve(parts: Parts, config: ContainerConfig, of_image: tuple[str, ...]) ->
     return config.replace(mounts=tuple(mounts.values()))
 
 
+def _with_options(parts: Parts, mount: Mount) -> Mount:
+    """The mount with the options of its volume: those of one that is there count, as Docker has it."""
+    manage.check_driver(mount.source, mount.volume_driver)
+    if not mount.anonymous:
+        try:
+            return mount.replace(volume_options=records.get(parts.database, mount.source).options)
+        except NotFoundError:
+            pass
+    if mount.volume_options:
+        from tiffin.volumes.options import check_options
+
+        check_options(mount.source, dict(mount.volume_options))
+    return mount
+
+
 def _place(target: str) -> str:
     return "/" + os.path.normpath(target).lstrip("/")
 
@@ -55,19 +72,20 @@ def _inherited(parts: Parts, config: ContainerConfig) -> list[Mount]:
     found = []
     for text in config.volumes_from:
         reference, _, mode = text.partition(":")
+        if not text:
+            raise UsageError("volumes-from specification cannot be an empty string")
         if not reference:
-            raise UsageError(f"invalid volumes-from: {text!r} names no container")
+            raise UsageError('invalid name or ID supplied: ""')
+        # Said without a container of that name, too, as Docker does.
         if mode not in ("", "ro", "rw", "z", "Z"):
-            raise UsageError(f"invalid volumes-from: {text!r} has the unknown mode {mode!r}", hint="it is ro or rw")
-        if mode in ("z", "Z") and os.path.exists("/sys/fs/selinux/enforce"):
-            raise NotSupportedError(
-                f"the mode {mode!r} of volumes-from is not supported yet: Tiffin relabels no files for SELinux so far"
-            )
+            raise UsageError(f"invalid mode: {mode}", hint="it is ro or rw")
         container = container_records.get(parts.database, reference)
         for mount in container.config.mounts:
             if mount.type in ("bind", "volume"):
                 readonly = mount.readonly or mode == "ro"
-                found.append(mount.replace(readonly=readonly, nocopy=True, inherited=True, create_source=False))
+                relabel = {"z": "shared", "Z": "private"}.get(mode, "")
+                mount = mount.replace(readonly=readonly, relabel=relabel)
+                found.append(mount.replace(nocopy=True, inherited=True, create_source=False))
     return found
 
 
@@ -78,9 +96,15 @@ def wanted(mounts: tuple[Mount, ...]) -> list[tuple[Volume, bool]]:
         if mount.type != "volume":
             continue
         if mount.anonymous:
-            volume = manage.new_anonymous(mount.volume_labels).replace(name=mount.source)
+            volume = manage.new_anonymous(mount.volume_labels)
+            volume = volume.replace(name=mount.source, options=mount.volume_options)
         else:
-            volume = Volume(name=mount.source, created_ns=now_ns(), labels=tuple(sorted(mount.volume_labels)))
+            volume = Volume(
+                name=mount.source,
+                created_ns=now_ns(),
+                labels=tuple(sorted(mount.volume_labels)),
+                options=mount.volume_options,
+            )
         found.setdefault(mount.source, (volume, not mount.inherited))
     return list(found.values())
 
@@ -113,8 +137,8 @@ def prepare(parts: Parts, container: Container) -> None:
 
 def _fill(parts: Parts, container: Container, mount: Mount) -> None:
     manage.ensure(parts, mount.source)
-    if mount.nocopy:
-        return
+    if mount.nocopy or mount.volume_options or mount.subpath:
+        return  # what is mounted there is nobody's to fill
     with storage.VolumeLock(parts.paths, mount.source):
         storage.fill(parts.paths, mount.source, lambda directory: _copy(parts, container, mount.target, directory))
 

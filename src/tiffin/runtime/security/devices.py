@@ -78,6 +78,9 @@ def _is_access(text: str) -> bool:
     return bool(text) and len(set(text)) == len(text) and not set(text) - set("rwm")
 
 
+_GATHERING = "error gathering device information while adding custom device"
+
+
 def device_nodes(device: Device) -> tuple[DeviceNode, ...]:
     """The nodes that a device means: itself, or all nodes below when the host's path is a directory.
 
@@ -87,23 +90,52 @@ def device_nodes(device: Device) -> tuple[DeviceNode, ...]:
     if _letter(found):
         return (_node(device.container_path, found, device.permissions),)
     if not stat.S_ISDIR(found.st_mode):
-        raise UsageError(f"{device.host_path!r} is neither a device nor a directory of devices")
+        raise UsageError(f'{_GATHERING} "{device.host_path}": not a device node')
     host, container = device.host_path.rstrip("/"), device.container_path.rstrip("/")
     below = _below(host)
     if not below:
-        raise UsageError(f"there are no devices in the directory {device.host_path!r}")
+        raise UsageError(f'{_GATHERING} "{device.host_path}": no devices below it')
     return tuple(_node(container + path[len(host) :], status, device.permissions) for path, status in below)
 
 
-def device_rules(nodes: Iterable[DeviceNode] = (), privileged: bool = False) -> tuple[DeviceRule, ...]:
-    """The rules for a container with these nodes; a privileged one may use everything."""
+def parse_rule(text: str) -> tuple[DeviceRule, ...]:
+    """Read `--device-cgroup-rule TYPE MAJOR:MINOR ACCESS`, such as "c 42:* rmw". UsageError with Docker's words."""
+    words = text.split(" ")
+    numbers = words[1].split(":") if len(words) == 3 else []
+    if (
+        len(numbers) != 2
+        or words[0] not in ("a", "b", "c")
+        or not all(number == "*" or (number.isascii() and number.isdigit()) for number in numbers)
+        or not 1 <= len(words[2]) <= 3
+        or words[2].strip("rwm")
+    ):
+        raise UsageError(f"invalid device cgroup format '{text}'")
+    major, minor = (None if number == "*" else int(number) for number in numbers)
+    access = "".join(letter for letter in "rwm" if letter in words[2])
+    if words[0] == "a" and (major, minor, access) == (None, None, "rwm"):
+        return EVERYTHING
+    # To the kernel of cgroup v1 a line that begins with "a" means everything, whatever follows.
+    kinds = ("b", "c") if words[0] == "a" else (words[0],)
+    return tuple(DeviceRule(type=kind, major=major, minor=minor, access=access) for kind in kinds)
+
+
+def device_rules(
+    nodes: Iterable[DeviceNode] = (), privileged: bool = False, extra: Iterable[str] = ()
+) -> tuple[DeviceRule, ...]:
+    """The rules for a container with these nodes, and `extra` as `parse_rule` reads them.
+
+    A privileged container may use everything, and so may one that a rule says it of.
+    """
     if privileged:
+        return EVERYTHING
+    asked = tuple(rule for text in extra for rule in parse_rule(text))
+    if EVERYTHING[0] in asked:
         return EVERYTHING
     own = (
         DeviceRule(type=node.type, major=os.major(node.rdev), minor=os.minor(node.rdev), access=node.access)
         for node in nodes
     )
-    return (*DEFAULT, *own)
+    return (*DEFAULT, *own, *asked)
 
 
 def _below(directory: str) -> list[tuple[str, os.stat_result]]:
@@ -125,7 +157,7 @@ def _status(path: str) -> os.stat_result:
     try:
         return os.stat(path)
     except FileNotFoundError:
-        raise UsageError(f"there is no device {path!r} on this host") from None
+        raise UsageError(f'{_GATHERING} "{path}": no such file or directory') from None
     except OSError as error:
         raise HostError(f"cannot examine the device {path!r}: {error.strerror}") from error
 
