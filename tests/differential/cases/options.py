@@ -85,7 +85,7 @@ SCENARIOS = {
         *_inspect("-l a=1 -l b -l a=2", "{{json .Config.Labels}}"),
         *_inspect("-l team=b", "{{json .Config.Labels}}", "app"),
         "printf 'x=1\\ny\\n' > $T/labels",
-        *_inspect("--label-file $T/labels", "{{json .Config.Labels}}"),
+        *_inspect("--label-file $T/labels", "{{json .Config.Labels}} {{len .Config.Labels}}"),
     ],
     "names": [
         "E create --name fine busybox > /dev/null",
@@ -201,9 +201,9 @@ SCENARIOS = {
         *_host(
             "", "AutoRemove", "ReadonlyRootfs", "Ulimits", "Devices", "GroupAdd", "ShmSize", "PidsLimit", "VolumesFrom"
         ),
-        *_host(
-            "", "RestartPolicy", "Links", "ExtraHosts", "Dns", "Runtime", "OomScoreAdj", "MaskedPaths", "ReadonlyPaths"
-        ),
+        *_host("", "RestartPolicy", "Links", "ExtraHosts", "Dns", "OomScoreAdj", "ReadonlyPaths"),
+        *_host("", "Runtime"),
+        *_host("", "MaskedPaths"),
         *_inspect("-i", "{{json .Config}}".replace("json .Config", "json .Config.OpenStdin")),
         *_inspect(
             "-it -h box -u alice -w /x -e A=1",
