@@ -163,6 +163,7 @@ SCENARIOS = {
         f"{RUN} -v xol:/etc:nocopy busybox ls /etc",
         f"{RUN} -v $T:/x -v /tmp:/x busybox true",
         f"{RUN} --tmpfs /etc busybox ls /etc",
+        f"{RUN} --tmpfs /proc/fs busybox true",
         f"{RUN} -v $T/env2:/etc/passwd busybox true",
         f"{RUN} -v $T/bin:/etc/passwd busybox true",
         f"{RUN} -v /etc/hostname:/etc/group:ro busybox wc -l /etc/group",

@@ -135,6 +135,7 @@ SCENARIOS = {
             "json-file --log-opt mode=nosuch",
         )
     ],
+    "logs refused when created": ["E create --log-driver json-file --log-opt max-size=x busybox | wc -l"],
     "logs followed": [
         "E run -d --name box busybox sh -c 'for i in 1 2 3; do echo $i; sleep 0.2; done; echo last >&2' > /dev/null;"
         " E inspect -f '{{if .State.Health}}checked{{else}}unchecked{{end}}' box",
