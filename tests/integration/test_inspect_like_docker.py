@@ -117,7 +117,8 @@ def test_info(docker: DockerPeer, tiffin: Runner) -> None:
     # What is about registries, swarms, the daemon's runtime library and the client program has no meaning here.
     absent = {
         "IndexServerAddress", "RegistryConfig", "ContainerdCommit", "RuncCommit", "InitCommit", "ClientInfo",
-        "GenericResources", "BridgeNfIptables", "BridgeNfIp6tables", "Containerd", "FirewallBackend", "DiscoveredDevices",
+        "GenericResources", "BridgeNfIptables", "BridgeNfIp6tables", "Containerd", "FirewallBackend",
+        "DiscoveredDevices",
     }  # fmt: skip
     assert set(theirs) - absent - set(ours) == set()
     shared = {key for key in set(theirs) & set(ours) if key not in ("Runtimes", "Plugins", "Swarm")}
