@@ -89,7 +89,7 @@ def test_what_inspect_and_ps_show(tiffin: Runner, busybox: str) -> None:
     )  # fmt: skip
     tiffin.ok("stop", "-t", "0", "web")
     kept = json.loads(tiffin.ok("inspect", "-f", "{{json .State.Health}}", "web"))
-    assert kept["Status"] in ("healthy", "unhealthy") and len(kept["Log"]) == 5
+    assert kept["Status"] in ("healthy", "unhealthy") and kept["Log"]
     assert "health" not in tiffin.ok("ps", "-a", "--filter", "name=web", "--format", "{{.Status}}")
 
 
