@@ -8,7 +8,7 @@ import pytest
 
 from tiffin.containers import log_drivers, log_json, log_syslog, logs
 from tiffin.errors import NotSupportedError, UsageError
-from tiffin.model.container import Container, ContainerConfig, LogConfig
+from tiffin.model.container import UNLIMITED_LOG_BYTES, Container, ContainerConfig, LogConfig
 
 
 def container(driver: str = "json-file", tagged: tuple[tuple[str, str], ...] = (), **options: str) -> Container:
@@ -121,3 +121,13 @@ def test_journal_names_and_values() -> None:
     assert log_drivers._journal_key("_a-b.C9é") == "A_B_C9_"
     assert log_drivers._journal_field("A", "b") == b"A=b\n"
     assert log_drivers._journal_field("A", "b\nc") == b"A\n\x03\0\0\0\0\0\0\0b\nc\n"
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "shown"),
+    [(1 << 20, "1m"), (20 << 20, "20m"), (1536, "1536"), (1 << 30, "1g"), (8 << 10, "8k"), (UNLIMITED_LOG_BYTES, "-1"),
+     (10_000_000, "10000000")],
+)  # fmt: skip
+def test_sizes_are_shown_as_they_are_asked_for(size_bytes: int, shown: str) -> None:
+    log = LogConfig(driver="json-file", max_size_bytes=size_bytes, options=(("tag", "x"),))
+    assert log_drivers.shown_options(log) == {"max-size": shown, "max-file": "3", "tag": "x"}
