@@ -85,7 +85,7 @@ def test_what_inspect_and_ps_show(tiffin: Runner, busybox: str) -> None:
     tiffin.ok("exec", "web", "touch", "/ok")
     assert tiffin("healthcheck", "run", "web") == (0, "", "")
     assert tiffin("healthcheck", "run", "plain") == (
-        1, "", "tiffin: container 'plain' has no defined healthcheck\n",
+        125, "", "tiffin: container 'plain' has no defined healthcheck\n",
     )  # fmt: skip
     tiffin.ok("stop", "-t", "0", "web")
     kept = json.loads(tiffin.ok("inspect", "-f", "{{json .State.Health}}", "web"))

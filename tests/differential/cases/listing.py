@@ -119,7 +119,6 @@ SCENARIOS = {
         "E volume create --label a=1 wol",
         "E volume create | wc -c",
         "E volume create 'not fine'",
-        "E volume create -d nosuch xol",
         "E volume ls -q | grep -v '<ID>'",
         "E volume ls --filter name=wol",
         "E volume ls --filter label=a --format '{{.Name}} {{.Driver}} {{.Scope}} {{.Labels}}'",
