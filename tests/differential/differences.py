@@ -245,14 +245,6 @@ DIFFERENCES: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
         ),
     },
     ("no-blank-line", "out"): {
-        "options: mounts": ("E inspect -f '{{json .HostConfig.Binds}} {{json .HostConfig.Tmpfs}}' box",),
-        "options: as inspected": (
-            (
-                "E inspect -f '{{json .HostConfig.RestartPolicy}} {{json .HostConfig.Links}} {{json .H"
-                "ostConfig.ExtraHosts}} {{json .HostConfig.Dns}} {{json .HostConfig.OomScoreAdj}} {{js"
-                "on .HostConfig.ReadonlyPaths}}' box"
-            ),
-        ),
         "listing: inspect": (
             "E inspect -f '{{.Nosuch}}' box",
             "E inspect -f '{{.State.Nosuch}}' box",

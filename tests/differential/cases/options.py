@@ -170,7 +170,7 @@ SCENARIOS = {
         "E create --name box -v /anonymous -v vol:/named -v $T:/bound:ro --tmpfs /t busybox > /dev/null",
         "E inspect -f '{{range .Mounts}}{{.Type}} {{.Destination}} {{.Mode}} {{.RW}} {{.Propagation}}{{println}}"
         "{{end}}' box | sort",
-        "E inspect -f '{{json .HostConfig.Binds}} {{json .HostConfig.Tmpfs}}' box",
+        "E inspect -f '{{range .HostConfig.Binds}}{{println .}}{{end}}{{json .HostConfig.Tmpfs}}' box | sort",
         "E run --rm --volumes-from box busybox ls -d /anonymous /named /bound",
         "E run --rm --volumes-from box:ro busybox touch /named/x",
         "E volume rm vol",
@@ -202,7 +202,7 @@ SCENARIOS = {
         *_host(
             "", "AutoRemove", "ReadonlyRootfs", "Ulimits", "Devices", "GroupAdd", "ShmSize", "PidsLimit", "VolumesFrom"
         ),
-        *_host("", "RestartPolicy", "Links", "ExtraHosts", "Dns", "OomScoreAdj", "ReadonlyPaths"),
+        *_host("", "Links", "ExtraHosts", "Dns", "OomScoreAdj", "ReadonlyPaths"),
         *_host("", "Runtime"),
         *_host("", "MaskedPaths"),
         *_inspect("-i", "{{json .Config}}".replace("json .Config", "json .Config.OpenStdin")),

@@ -18,7 +18,7 @@ def _share(options: str, look: str) -> str:
 
 SCENARIOS = {
     "events": [
-        "date +%s > $T/since; sleep 1.1",
+        "sleep 1.1; date +%s > $T/since",  # what was before ended in another second
         "E run --name box -l team=a busybox sh -c 'exit 3'",
         "E rename box other; E start other > /dev/null; E wait other > /dev/null",
         "E run -d --name up busybox sleep 600 > /dev/null",
