@@ -27,6 +27,16 @@ def show_error(context: Context | None, error: TiffinError) -> None:
     sys.stderr.flush()
 
 
+def each_named(context: Context, references: Iterable[str], action: Callable[[str], object]) -> int:
+    """As `for_each`; printed is each name as it was given, once it is done."""
+
+    def act(reference: str) -> str:
+        action(reference)
+        return reference
+
+    return for_each(context, references, act)
+
+
 def for_each(context: Context, references: Iterable[str], action: Callable[[str], str | None]) -> int:
     """Do it to every one, whatever happens to the others; print what `action` returns. The first failure's code."""
     code = 0

@@ -198,7 +198,7 @@ def check(parts: Parts, container: Container) -> None:
     if config.oom_score_adj is not None and not -1000 <= config.oom_score_adj <= 1000:
         raise UsageError(f"Invalid value {config.oom_score_adj}, range for oom score adj is [-1000, 1000]")
     if config.device_cgroup_rules:
-        from tiffin.runtime.security.devices import parse_rule
+        from tiffin.cgroups.devices import parse_rule
 
         for rule in config.device_cgroup_rules:
             parse_rule(rule)

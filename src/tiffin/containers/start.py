@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from tiffin.cgroups import devices
 from tiffin.containers import events, files
 from tiffin.containers.confine import confinement, spared
 from tiffin.errors import ConflictError, HostError, NotFoundError, NotSupportedError, TiffinError, os_error
@@ -13,7 +14,7 @@ from tiffin.model import idmap
 from tiffin.model.container import Container, Device
 from tiffin.runtime import native, spec, systemd, users
 from tiffin.runtime.compile import DEFAULT_DEVICES, Monitor, compile_launch
-from tiffin.runtime.security import capabilities, devices, lsm, options
+from tiffin.runtime.security import capabilities, lsm, options
 from tiffin.state import containers as records
 from tiffin.state import restarts, status
 from tiffin.state.locks import ContainerLock

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
+    from tiffin.cgroups.devices import DeviceRule
     from tiffin.cgroups.driver import CgroupPlan
     from tiffin.model.container import Container
     from tiffin.model.resources import Resources
     from tiffin.runtime.compile import Monitor
     from tiffin.runtime.ops import Plan
-    from tiffin.runtime.security.devices import DeviceRule
     from tiffin.storage.rootfs import MountStep
 
 NATIVE = "native"
