@@ -202,10 +202,6 @@ def check(parts: Parts, container: Container) -> None:
 
         for rule in config.device_cgroup_rules:
             parse_rule(rule)
-    if config.mounts and config.runtime:
-        from tiffin.containers.mounting import check_runtime
-
-        check_runtime(container)
     capabilities.resolve(config.cap_add, config.cap_drop, config.privileged, parts.bounding)
     options.parse_security_opts(config.security_opts)
     masks.check_sysctls(config.sysctls, network=config.network, ipc=config.ipc)
