@@ -148,7 +148,16 @@ def main() -> int:
         before, _, rest = asked.write.read_text().partition(BEGIN)
         asked.write.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
     found = worse(results, asked.ours, asked.other)
-    print("\n".join(["", *[line for line in text.splitlines() if line.startswith(("| programs", "| assertions"))], "", *(f"WORSE {line}" for line in found)]))
+    print(
+        "\n".join(
+            [
+                "",
+                *[line for line in text.splitlines() if line.startswith(("| programs", "| assertions"))],
+                "",
+                *(f"WORSE {line}" for line in found),
+            ]
+        )
+    )
     return 1 if found else 0
 
 

@@ -15,9 +15,10 @@ from tiffin.runtime.compile import (
     DEFAULT_NODES,
     DEV_LINKS,
     add_devices,
+    add_finish,
     add_process,
 )
-from tiffin.runtime.mount_options import MS_PRIVATE, PROPAGATION, add_trees
+from tiffin.runtime.mount_options import MS_PRIVATE, PROPAGATION
 from tiffin.runtime.ops import Plan
 
 TYPE_CHECKING = False
@@ -133,26 +134,14 @@ def _root(
         plan.add("MOUNT", "", parent, "", MS_PRIVATE, "", doing=f"make {parent} private")
     else:
         plan.add("PROPAGATION", PROPAGATION["rslave"], doing="detach from the host's mount tree")
-    wanted_mounts = mounts.complete_mounts(config, bundle.path, cgroups)
-    trees: dict[int, int] = {}
-    add_trees(plan, {"mounts": wanted_mounts}, trees)
     plan.add("ROOT", bundle.root, doing=f"open the root {bundle.root}")
     _enter_user(plan, config, spaces)
     if spaces.get("cgroup") == "":
         plan.add("UNSHARE", CLONE_NEWCGROUP, doing="make a cgroup namespace")
-    mounts.add_mounts(plan, wanted_mounts, trees)
+    mounts.add_mounts(plan, mounts.complete_mounts(config, bundle.path, cgroups))
     _devices(plan, config, user="user" in spaces)
     _hooks(plan, config)
-    if terminal:
-        plan.add("CONSOLE", doing="allocate a terminal")
-    for key, value in linux["sysctl"].items():
-        plan.add("SYSCTL", key, value, doing=f"set sysctl {key} to {value!r}")
-    for path in linux["maskedPaths"]:
-        plan.add("MASK_IN", path, doing=f"mask {path}")
-    for path in linux["readonlyPaths"]:
-        plan.add("READONLY_IN", path, doing=f"make {path} read-only")
-    if config["root"]["readonly"]:
-        plan.add("ROOT_READONLY", doing="make the root read-only")
+    add_finish(plan, config, terminal)
     plan.add("PIVOT", doing="enter the container's root")
     if linux["rootfsPropagation"] and wanted != "slave":
         flags = PROPAGATION[linux["rootfsPropagation"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tiffin.errors import HostError, UsageError
-from tiffin.runtime.mount_options import MS_CLEARED, MS_FLAGS, OPTIONS, add_mount
+from tiffin.runtime.mount_options import MS_CLEARED, MS_FLAGS, OPTIONS, add_mount, add_tree
 from tiffin.runtime.security.lsm import selinux_enabled
 
 TYPE_CHECKING = False
@@ -40,9 +40,11 @@ def complete_mounts(config: dict[str, Any], bundle: str, cgroups: Cgroups) -> li
     return found
 
 
-def add_mounts(plan: Plan, mounts: list[dict[str, Any]], trees: dict[int, int]) -> None:
-    """`trees` are the numbers of those that were taken before, by their place."""
+def add_mounts(plan: Plan, mounts: list[dict[str, Any]]) -> None:
+    """What `complete_mounts` found. Each is taken when its turn comes: /proc/self/mountinfo lists them by their age."""
+    trees: dict[int, int] = {}
     for place, mount in enumerate(mounts):
+        add_tree(plan, mount, place, trees)
         add_mount(plan, mount, trees.get(place))
         if closed := mount.get("closed"):
             plan.add("READONLY_IN", closed, doing=f"make {closed} read-only")

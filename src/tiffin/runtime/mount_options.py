@@ -189,16 +189,21 @@ def add_trees(plan: Plan, spec: dict[str, Any], trees: dict[int, int], *, mapped
     `maps`, of users and groups as /proc/PID/uid_map has them, need no user namespace.
     """
     for place, mount in enumerate(spec["mounts"]):
-        if place in trees:
-            continue
-        options = Options(mount["options"], mount["destination"])
-        maps = mount.get("maps")
-        if options.maps and not (mapped or maps):
-            raise UsageError(
-                f"the mount option {options.maps!r} for {mount['destination']} needs uidMappings and gidMappings"
-            )
-        if options.bind and (mapped or maps or mount.get("subpath") or not _is_plain(options)):
-            _take(plan, mount, new_tree(trees, place), options)
+        add_tree(plan, mount, place, trees, mapped=mapped)
+
+
+def add_tree(plan: Plan, mount: dict[str, Any], place: int, trees: dict[int, int], *, mapped: bool = False) -> None:
+    """The same for one mount, whose place in the spec this is."""
+    if place in trees:
+        return
+    options = Options(mount["options"], mount["destination"])
+    maps = mount.get("maps")
+    if options.maps and not (mapped or maps):
+        raise UsageError(
+            f"the mount option {options.maps!r} for {mount['destination']} needs uidMappings and gidMappings"
+        )
+    if options.bind and (mapped or maps or mount.get("subpath") or not _is_plain(options)):
+        _take(plan, mount, new_tree(trees, place), options)
 
 
 def _take(plan: Plan, mount: dict[str, Any], tree: int, options: Options) -> None:
