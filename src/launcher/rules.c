@@ -210,7 +210,6 @@ static const char *check_values(const struct op *op)
                                                                                               : NULL;
     case OP_RLIMIT:
         return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 2 ? "bad limit" : NULL;
-        return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 1 ? "bad limit" : NULL;
     case OP_EVENTS:
         return f[0].size && f[1].size ? NULL : "no file or actor";
     case OP_OOM_SCORE_ADJ:
