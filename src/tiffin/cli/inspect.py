@@ -7,7 +7,7 @@ import sys
 from tiffin.cli.go_format import Fields
 from tiffin.cli.options import Option, Verb
 from tiffin.cli.report import show_error
-from tiffin.errors import AmbiguousError, NotFoundError, NotSupportedError, TiffinError
+from tiffin.errors import AmbiguousError, NotFoundError, NotSupportedError, StoreError, TiffinError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def show(context: Context, parsed: Parsed, readers: Sequence[Callable[[str], dic
                 facts["SizeRw"] = context.engine.container_size(facts["Id"])[0]
                 facts["SizeRootFs"] = facts["SizeRw"] + context.engine.image(facts["Image"]).size_bytes
             found.append(facts)
+        except StoreError:
+            raise
         except TiffinError as error:
             failures.append(error)
             code = code or error.exit_code
@@ -108,6 +110,10 @@ def _first(readers: Sequence[Callable[[str], dict[str, Any]]], reference: str, k
             raise
         except NotFoundError as error:
             missing = error
+        except UsageError:
+            if len(readers) == 1:
+                raise
+            # No name that an image may have: so there is none of this name.
     if len(readers) == 1 and missing is not None:
         raise missing
     raise NotFoundError(f"no such {kind}: {reference}")
