@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tiffin.cli.go_format import Fields
+from tiffin.cli.go_format import Fields, NilMap, NilSlice
 from tiffin.cli.options import Option, Verb
 from tiffin.cli.report import show_error
 from tiffin.errors import AmbiguousError, NotFoundError, NotSupportedError, StoreError, TiffinError, UsageError
@@ -23,6 +23,14 @@ _MAPS = frozenset((
     "Sysctls", "Tmpfs", "Volumes",
 ))  # fmt: skip
 
+# What Go has as slices and maps is empty where JSON says null: templates show [] and count 0.
+_SLICES = frozenset(
+    "Aliases Binds CapAdd CapDrop Cmd DNSNames DeviceCgroupRules DeviceRequests Devices Dns DnsOptions DnsSearch "
+    "Entrypoint Env ExecIDs ExtraHosts GroupAdd Links MaskedPaths OnBuild ReadonlyPaths RepoDigests RepoTags "
+    "SecondaryIPAddresses SecondaryIPv6Addresses SecurityOpt Shell Ulimits VolumesFrom".split()
+)
+_NIL_MAPS = _MAPS | {"DriverOpts"}
+
 
 class Object(Fields):
     """Docker reads inspected objects as maps in which every key must exist."""
@@ -37,7 +45,9 @@ def structured(value: Any, key: str = "", parent: str = "") -> Any:
         return inside if key in _MAPS or f"{key}/{parent}" in _MAPS else Object(inside)
     if isinstance(value, list):
         return [structured(item, key, parent) for item in value]
-    return value
+    if value is None and key in _SLICES:
+        return NilSlice()
+    return NilMap() if value is None and key in _NIL_MAPS else value
 
 
 def _inspect(context: Context, parsed: Parsed) -> int:
