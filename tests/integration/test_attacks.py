@@ -84,7 +84,7 @@ def test_an_image_cannot_make_root_of_a_number(engine: tiffin.Engine) -> None:
     layer = TarMaker().file("etc/passwd", b"1000:x:0:0::/:/bin/sh\n").file("etc/group", b"1000:x:0:\n").done()
     engine.import_image(io.BytesIO(layer), "hostile")
     result = engine.run("hostile", ["/busybox", "id"], user="1000:1000", mounts=(BUSYBOX,))
-    assert result.stdout == "uid=1000 gid=1000\n"
+    assert result.stdout == "uid=1000 gid=1000 groups=1000\n"
 
 
 # --- an image's files

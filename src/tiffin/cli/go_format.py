@@ -227,9 +227,9 @@ def _string(verb: str, precision: int | None, value: str) -> str | None:
 
 def quoted(text: str) -> str:
     """A string literal."""
-    import json
+    from tiffin.plain_json import pretty
 
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\x7f")
+    return pretty(text).replace("\x7f", "\\x7f")
 
 
 def go_syntax(value: Any) -> str:

@@ -103,9 +103,9 @@ def show(context: Context, parsed: Parsed, readers: Sequence[Callable[[str], dic
         for facts in found:
             sys.stdout.write(render_one(format, structured(facts)))
     else:
-        import json
+        from tiffin.plain_json import pretty
 
-        print(json.dumps(found, indent=4, ensure_ascii=False))
+        print(pretty(found))
     for failure in failures:
         show_error(context, failure)
     return code

@@ -90,11 +90,13 @@ def _state(state: ContainerState) -> dict[str, Any]:
 
 
 def _health(parts: Parts, container: Container) -> dict[str, Any]:
+    check = container.config.health
+    if check is None:
+        return {}
     from tiffin.containers import health as checks
     from tiffin.state.health import read_health
 
-    check = container.config.health
-    if check is None or not checks.checked(check):
+    if not checks.checked(check):
         return {}
     health = read_health(parts.paths, container.id, checks.with_defaults(check).timeout_ns)
     if health is None:
