@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import tarfile
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import pytest
 
 import tiffin as library
 from harness.tars import TarMaker
+from tiffin.cli.main import main
 from tiffin.containers import end
 from tiffin.model.container import ContainerConfig, ContainerState, RestartPolicy
 from tiffin.state import status
@@ -244,7 +244,7 @@ def test_a_clock_jump(
     times = [event.time_ns for event in found]
     assert times == sorted(set(times)), "in the order in which they were written"
     actions = [event.action for event in found if event.attribute("name") == "new"]
-    assert actions[:2] == ["create", "start"] or actions[0] == "create"
+    assert actions == ["create", "attach", "start", "die", "destroy"]
     assert engine.container("calm").state.status == "running"
     assert tiffin.ok("ps", "--format", "{{.Names}}") == "calm"
 
@@ -306,18 +306,21 @@ def test_a_full_tmpfs_is_told_to_nobody_else(tiffin: Runner, busybox: str) -> No
     tiffin.ok("rm", "-f", "full", "other")
 
 
-def test_somebody_without_rights_is_told_so(engine: library.Engine, engine_root: str, busybox: str) -> None:
+def test_somebody_without_rights_is_told_so(engine_root: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Reading needs root as well, since the store holds the environments of all containers."""
-    script = "import sys; from tiffin.cli.main import main; sys.exit(main())"
-    source = os.path.dirname(os.path.dirname(library.__file__))
-    for words, refused in (
-        ("ps", f"cannot open the state '{engine_root}/state.db': Permission denied"),
-        ("inspect web", f"cannot open the state '{engine_root}/state.db': Permission denied"),
-        ("load", f"{engine_root}/tmp: Permission denied"),
-    ):
-        done = subprocess.run(
-            ["/usr/bin/python3", "-c", script, "--root", engine_root, *words.split()],
-            env={"PYTHONPATH": source}, user=65534, group=65534, extra_groups=[], stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, check=False, timeout=30, cwd="/",
-        )  # fmt: skip
-        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"tiffin: {refused}\nrun it with sudo\n"), words
+    store = f"cannot open the state '{engine_root}/state.db': Permission denied"
+    for words, refused in (("ps", store), ("inspect web", store), ("images", f"{engine_root}/tmp: Permission denied")):
+        command = ["--root", engine_root, *words.split()]
+        main(command)  # as root, so that all is imported that nobody may not be able to read
+        capfd.readouterr()
+        child = os.fork()
+        if not child:
+            try:
+                os.setgroups([])
+                os.setresgid(65534, 65534, 65534)
+                os.setresuid(65534, 65534, 65534)
+                os._exit(main(command))
+            finally:
+                os._exit(99)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+        assert tuple(capfd.readouterr()) == ("", f"tiffin: {refused}\nrun it with sudo\n"), words
