@@ -17,6 +17,7 @@ class Fields(dict[str, "Any"]):
 
     type_name = "object"
     missing = "can't evaluate field {name} in type {type}"
+    optional: frozenset[str] = frozenset()  # fields that may be missing all the same, and are nothing then
 
     def for_json(self) -> dict[str, Any]:
         """The fields under the names that they have in JSON."""

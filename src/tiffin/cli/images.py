@@ -236,6 +236,7 @@ TAG = Verb(
     arguments="SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
     minimum=2,
     maximum=2,
+    interspersed=False,
     examples=(("tiffin tag debian:bookworm base", "the same as base:latest"),),
 )
 HISTORY = Verb(

@@ -6,7 +6,7 @@ import sys
 
 from tiffin.cli.go_format import Fields, NilMap, NilSlice
 from tiffin.cli.options import Option, Verb
-from tiffin.cli.report import show_error
+from tiffin.cli.report import exit_code, show_error
 from tiffin.errors import AmbiguousError, NotFoundError, NotSupportedError, StoreError, TiffinError, UsageError
 
 TYPE_CHECKING = False
@@ -36,6 +36,8 @@ class Object(Fields):
     """Docker reads inspected objects as maps in which every key must exist."""
 
     missing = 'map has no entry for key "{name}"'
+    # `{{if .State.Health}}` is how scripts ask; Docker shows these only when there is something to show.
+    optional = frozenset(("Annotations", "ExposedPorts", "Health", "Healthcheck", "SizeRootFs", "SizeRw", "StopSignal"))
 
 
 def structured(value: Any, key: str = "", parent: str = "") -> Any:
@@ -91,7 +93,7 @@ def show(context: Context, parsed: Parsed, readers: Sequence[Callable[[str], dic
             raise
         except TiffinError as error:
             failures.append(error)
-            code = code or error.exit_code
+            code = code or exit_code(error)
     format = parsed.text("format")
     if format == "json":
         from tiffin.cli.template_functions import to_json

@@ -106,7 +106,7 @@ def parse_filters(parsed: Parsed, known: Iterable[str], absent: dict[str, str] |
         name, equals, value = text.partition("=")
         name = name.strip().lower()
         if not equals:
-            raise parsed.invalid("filter", text, "bad format of filter (expected name=value)")
+            raise parsed.malformed("filter", text, "bad format of filter (expected name=value)")
         if absent and name in absent:
             from tiffin.errors import NotSupportedError
 

@@ -142,7 +142,7 @@ def _launch(
                 attachment = native.launch(plan, attach=attach, passed=(*stdio, *(given.fds if given else ())))
                 failpoint("start.launched")
     except BaseException as error:
-        code = error.exit_code if isinstance(error, TiffinError) else 125
+        code = max(error.exit_code, 125) if isinstance(error, TiffinError) else 125
         parts.cgroups.remove(container.id)
         if mounted:
             events.unmounted(parts, container)
