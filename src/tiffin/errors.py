@@ -21,6 +21,10 @@ command inside, and verbs that wait for no command have 1 for a launch that fail
 
 from __future__ import annotations
 
+import os
+
+AS_ROOT = "run it with sudo"
+
 
 class TiffinError(Exception):
     """Base of all of Tiffin's errors.
@@ -101,4 +105,9 @@ def os_error(error: OSError, doing: str, *, hint: str | None = None) -> TiffinEr
         return StoreError(f"{doing}: the disk is full{where}", hint=hint or "free space, or run `tiffin system prune`")
     if error.errno == errno.EROFS:
         return StoreError(f"{doing}: the store is read-only{where}", hint=hint or "choose another one with --root")
-    return StoreError(f"{doing}: {reason}{where}", hint=hint)
+    return StoreError(f"{doing}: {reason}{where}", hint=hint or as_root(error))
+
+
+def as_root(error: OSError) -> str | None:
+    """The hint for what only root may do, when somebody else has tried."""
+    return AS_ROOT if isinstance(error, PermissionError) and os.geteuid() != 0 else None

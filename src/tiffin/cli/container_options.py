@@ -231,7 +231,7 @@ def _is_access(text: str) -> bool:
 
 
 def _device_rule(text: str) -> str:
-    from tiffin.runtime.security.devices import parse_rule
+    from tiffin.cgroups.devices import parse_rule
 
     try:
         parse_rule(text)

@@ -8,7 +8,7 @@ import sys
 from tiffin.cli import commands
 from tiffin.cli.context import Context
 from tiffin.cli.options import HelpAsked, Option, Parsed, Verb, absent, parse
-from tiffin.errors import NotSupportedError, TiffinError, UsageError
+from tiffin.errors import NotSupportedError, TiffinError, UsageError, as_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _system_refused(call: _Call, error: OSError) -> int:
     from tiffin.cli.report import show_error
 
     what = f"{error.filename}" if error.filename else "cannot write the output"
-    shown = TiffinError(f"{what}: {error.strerror or error}")
+    shown = TiffinError(f"{what}: {error.strerror or error}", hint=as_root(error))
     shown.__cause__ = error
     show_error(call.context, shown)
     return call.verb.failed if call.verb is not None else 1

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from tiffin.cli.options import Verb
 
 
+# What a terminal takes for orders: images and containers choose some of the words in messages.
+_ORDERS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
+
+
 def show_error(context: Context | None, error: TiffinError) -> None:
     """The message, and what to do about it on a second line; with --debug where it came from as well."""
     sys.stdout.flush()
@@ -22,10 +26,20 @@ def show_error(context: Context | None, error: TiffinError) -> None:
         import traceback
 
         context.debug("".join(traceback.format_exception(error)).rstrip())
-    sys.stderr.write(f"{styled('tiffin:', RED, 2)} {error.message}\n")
+    sys.stderr.write(f"{styled('tiffin:', RED, 2)} {error.message.translate(_ORDERS)}\n")
     if error.hint:
-        sys.stderr.write(f"{error.hint}\n")
+        sys.stderr.write(f"{error.hint.translate(_ORDERS)}\n")
     sys.stderr.flush()
+
+
+def each_named(context: Context, references: Iterable[str], action: Callable[[str], object]) -> int:
+    """As `for_each`; printed is each name as it was given, once it is done."""
+
+    def act(reference: str) -> str:
+        action(reference)
+        return reference
+
+    return for_each(context, references, act)
 
 
 def exit_code(error: TiffinError, verb: Verb | None = None) -> int:

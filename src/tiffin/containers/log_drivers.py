@@ -213,6 +213,12 @@ def tag(container: Container, default: str) -> str:
 # The journal
 
 
+# What a label, which an image may bring, does not say: the message itself, and what the journal takes from root alone
+# as words about another unit or process (systemd.journal-fields(7)).
+_JOURNAL_OWN = frozenset("MESSAGE MESSAGE_ID PRIORITY CONTAINER_PARTIAL_MESSAGE UNIT USER_UNIT".split())
+_JOURNAL_ABOUT_OTHERS = ("OBJECT_", "COREDUMP_")
+
+
 def _journal_path(given: dict[str, str]) -> str:
     address = given.get("journald-address", "unix:///run/systemd/journal/socket")
     path = address.removeprefix("unix://")
@@ -240,7 +246,8 @@ def _journal(container: Container, given: dict[str, str]) -> tuple[Operation, ..
         "SYSLOG_IDENTIFIER": name,
     }
     for key, value in attributes(container).items():
-        if cleaned := _journal_key(key):
+        cleaned = _journal_key(key)
+        if cleaned and cleaned not in _JOURNAL_OWN and not cleaned.startswith(_JOURNAL_ABOUT_OTHERS):
             fields.setdefault(cleaned, value)
     head = b"".join(_journal_field(key, value) for key, value in fields.items())
     return (

@@ -57,7 +57,9 @@ def read(
         if line is None or line.timestamp < since:
             continue
         if line.timestamp > until:
-            return
+            if follow:
+                return
+            continue  # the clock may have been set back after it
         yield line
 
 
