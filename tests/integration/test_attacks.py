@@ -250,7 +250,9 @@ int main(void)
 def test_a_subpath_stays_in_its_volume(engine: tiffin.Engine, busybox: str, tmp_path: Path, userns: str) -> None:
     """CVE-2021-30465 by way of volume-subpath: whoever has the volume exchanges directories and links all the time."""
     volume = Mount(type="volume", source="data", target="/v")
-    config = ContainerConfig(image=busybox, name="swap", command=("/attack",), mounts=(compiled(tmp_path, SWAP), volume))
+    config = ContainerConfig(
+        image=busybox, name="swap", command=("/attack",), mounts=(compiled(tmp_path, SWAP), volume)
+    )
     engine.create(config)
     engine.start("swap")
     wait_for_line(engine, "swap")

@@ -13,7 +13,6 @@ from tiffin.errors import NotSupportedError, UsageError
 from tiffin.model.container import Container, ContainerConfig, LogConfig
 from tiffin.paths import paths_for
 
-
 PATHS = paths_for("/store", None)
 
 

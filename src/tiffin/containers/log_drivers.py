@@ -202,8 +202,8 @@ def tag(container: Container, default: str) -> str:
 # The journal
 
 
-# What a label, which an image may bring, does not say: the message itself, and what the journal takes from root alone as
-# words about another unit or process (systemd.journal-fields(7)).
+# What a label, which an image may bring, does not say: the message itself, and what the journal believes only root when
+# it is about another unit or process (systemd.journal-fields(7)).
 _JOURNAL_OWN = frozenset("MESSAGE MESSAGE_ID PRIORITY CONTAINER_PARTIAL_MESSAGE UNIT USER_UNIT".split())
 _JOURNAL_ABOUT_OTHERS = ("OBJECT_", "COREDUMP_")
 
