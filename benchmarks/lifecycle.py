@@ -16,6 +16,7 @@ from report import Row, Target, size_row, time_row
 LISTED = 100
 COPIED_BYTES = 100 << 20
 SLOW_ROUNDS = 5
+EVENTS = 500
 READING = (Target("Docker", 1.0),)
 READ_LIMIT_S = 0.060
 
@@ -27,6 +28,7 @@ def measure(engines: Sequence[CommandPeer], work: str, rounds: int) -> list[Row]
         *_removing(engines, rounds),
         *_starting(engines, rounds),
         *_copying(engines, work),
+        *_events(engines),
     ]
 
 
@@ -104,6 +106,27 @@ def _copying(engines: Sequence[CommandPeer], work: str) -> list[Row]:
     os.unlink(path)
     os.unlink(back)
     return rows
+
+
+def _events(engines: Sequence[CommandPeer]) -> list[Row]:
+    """How long it takes until who follows has read of a container's renames, through the library or the API."""
+    series: dict[str, Series] = {}
+    for engine in engines:
+        if (rename := engine.renamer()) is None:
+            continue
+        with engine.following() as follower:
+            assert follower.stdout is not None
+            begun = time.perf_counter()
+            for number in range(EVENTS):
+                rename(f"renamed{number}")
+            for _ in range(EVENTS):
+                if b"rename" not in follower.stdout.readline():
+                    raise RuntimeError(f"{engine.name} lost an event")
+            series[engine.name] = _series((time.perf_counter() - begun) / EVENTS)
+        engine.remove(f"renamed{EVENTS - 1}")
+    row = time_row(f"an event, of {EVENTS} renames in a row, until it is read", series, [Target("Docker", 1.0)])
+    rates = ", ".join(f"{name} {1 / one.median_s:,.0f}/s" for name, one in series.items())
+    return [row._replace(what=f"{row.what} ({rates})")]
 
 
 def many(engines: Sequence[CommandPeer], count: int) -> list[Row]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection
 
 from measure import Spent, processes_with, run_command
 
@@ -71,6 +74,27 @@ class CommandPeer:
         """The processes that stay for one container, without the container's own."""
         raise NotImplementedError
 
+    def renamer(self) -> Callable[[str], None] | None:
+        """Make a container, and what gives it another name without starting a process; None if there is no such way."""
+        return None
+
+    @contextmanager
+    def following(self) -> Iterator[subprocess.Popen[bytes]]:
+        """`events`, with a line for every rename from now on."""
+        process = subprocess.Popen(
+            [*self.command, "events", "--filter", "event=rename", "--format", "{{.Action}}"],
+            stdout=subprocess.PIPE,
+            env={**os.environ, **(self.environment or {})},
+        )
+        try:
+            time.sleep(1)
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
     def close(self) -> None:
         """Stop everything and leave nothing."""
 
@@ -84,8 +108,8 @@ class Docker(CommandPeer):
     def __init__(self, work: str) -> None:
         self.work = f"{work}/docker"
         os.makedirs(self.work)
-        socket = f"unix://{self.work}/docker.sock"
-        self.command = ("/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker", "--host", socket)
+        address = f"unix://{self.work}/docker.sock"
+        self.command = ("/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker", "--host", address)
         with open(f"{self.work}/daemon.json", "w") as file:
             file.write("{}")
         self._log = open(f"{self.work}/log", "wb")  # noqa: SIM115 -- the daemon's output for as long as it runs
@@ -96,7 +120,7 @@ class Docker(CommandPeer):
                 f"--data-root={self.work}/data",
                 f"--exec-root={self.work}/exec",
                 f"--pidfile={self.work}/docker.pid",
-                f"--host={socket}",
+                f"--host={address}",
                 "--iptables=false",
                 "--bridge=none",
                 "--ip-forward=false",
@@ -128,6 +152,21 @@ class Docker(CommandPeer):
 
     def monitors(self, container_id: str) -> list[int]:
         return processes_with("containerd-shim", container_id)
+
+    def renamer(self) -> Callable[[str], None]:
+        container = self.ask("create", "--network", "none", IMAGE, "true")
+        connection = HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(f"{self.work}/docker.sock")
+
+        def rename(name: str) -> None:
+            connection.request("POST", f"/containers/{container}/rename?name={name}")
+            reply = connection.getresponse()
+            reply.read()
+            if reply.status != 204:
+                raise RuntimeError(f"Docker does not rename: {reply.status}")
+
+        return rename
 
     def close(self) -> None:
         if self.daemon.poll() is None:
@@ -187,6 +226,13 @@ class Tiffin(CommandPeer):
 
         with Engine(self.root) as engine:
             return [engine.container(container_id).state.monitor_pid]
+
+    def renamer(self) -> Callable[[str], None]:
+        from tiffin import ContainerConfig, Engine
+
+        engine = Engine(self.root)
+        container = engine.create(ContainerConfig(image=IMAGE, command=("true",))).id
+        return lambda name: engine.rename(container, name)
 
     def close(self) -> None:
         for container in self.ask("ps", "-aq").split():

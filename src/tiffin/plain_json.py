@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     make_scanner: Any
+    encode_basestring: Any
     encode_basestring_ascii: Any
 else:
     try:
-        from _json import encode_basestring_ascii, make_scanner
+        from _json import encode_basestring, encode_basestring_ascii, make_scanner
     except ImportError:
         make_scanner = None
 
@@ -54,6 +55,28 @@ def dumps(value: Any) -> str:
         import json
 
         return json.dumps(value, separators=(",", ":"))
+    return _text(value)
+
+
+def pretty(value: Any) -> str:
+    """The same for people: a line for each value, indented by four, letters of any script as they are."""
+    if _scan is None:
+        import json
+
+        return json.dumps(value, indent=4, ensure_ascii=False)
+    return _lines(value, "\n")
+
+
+def _lines(value: Any, margin: str) -> str:
+    inner = margin + "    "
+    if isinstance(value, dict) and value:
+        items = [f"{encode_basestring(str(key))}: {_lines(item, inner)}" for key, item in value.items()]
+        return "{" + inner + f",{inner}".join(items) + margin + "}"
+    if isinstance(value, list | tuple) and value:
+        return "[" + inner + f",{inner}".join([_lines(item, inner) for item in value]) + margin + "]"
+    if isinstance(value, str):
+        quoted: str = encode_basestring(value)
+        return quoted
     return _text(value)
 
 

@@ -85,7 +85,7 @@ def test_an_image_cannot_make_root_of_a_number(engine: tiffin.Engine) -> None:
     layer = TarMaker().file("etc/passwd", b"1000:x:0:0::/:/bin/sh\n").file("etc/group", b"1000:x:0:\n").done()
     engine.import_image(io.BytesIO(layer), "hostile")
     result = engine.run("hostile", ["/busybox", "id"], user="1000:1000", mounts=(BUSYBOX,))
-    assert result.stdout == "uid=1000 gid=1000\n"
+    assert result.stdout == "uid=1000 gid=1000 groups=1000\n"
 
 
 # --- an image's files
@@ -250,9 +250,8 @@ int main(void)
 def test_a_subpath_stays_in_its_volume(engine: tiffin.Engine, busybox: str, tmp_path: Path, userns: str) -> None:
     """CVE-2021-30465 by way of volume-subpath: whoever has the volume exchanges directories and links all the time."""
     volume = Mount(type="volume", source="data", target="/v")
-    config = ContainerConfig(
-        image=busybox, name="swap", command=("/attack",), mounts=(compiled(tmp_path, SWAP), volume)
-    )
+    mounts = (compiled(tmp_path, SWAP), volume)
+    config = ContainerConfig(image=busybox, name="swap", command=("/attack",), mounts=mounts)
     engine.create(config)
     engine.start("swap")
     wait_for_line(engine, "swap")

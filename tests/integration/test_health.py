@@ -78,18 +78,18 @@ def test_what_inspect_and_ps_show(tiffin: Runner, busybox: str) -> None:
     assert tiffin.ok("ps", "--filter", "health=unhealthy", "--format", "{{.Names}}") == "web"
     assert tiffin.ok("ps", "--filter", "health=none", "--format", "{{.Names}}") == "plain"
     assert tiffin.ok("ps", "--filter", "health=healthy", "-q") == ""
-    assert tiffin("ps", "--filter", "health=sick").err.startswith(
-        'tiffin: invalid argument "health=sick" for "-f, --filter": it is starting, healthy, unhealthy, none\n'
-    )
+    assert tiffin("ps", "--filter", "health=sick") == (
+        1, "", "tiffin: invalid filter 'health=sick'\nhealth is one of healthy, none, starting, unhealthy\n",
+    )  # fmt: skip
     assert tiffin("healthcheck", "run", "web") == (1, "unhealthy\n", "")
     tiffin.ok("exec", "web", "touch", "/ok")
     assert tiffin("healthcheck", "run", "web") == (0, "", "")
     assert tiffin("healthcheck", "run", "plain") == (
-        125, "", "tiffin: container 'plain' has no defined healthcheck\n",
+        1, "", "tiffin: container 'plain' has no defined healthcheck\n",
     )  # fmt: skip
     tiffin.ok("stop", "-t", "0", "web")
     kept = json.loads(tiffin.ok("inspect", "-f", "{{json .State.Health}}", "web"))
-    assert kept["Status"] in ("healthy", "unhealthy") and len(kept["Log"]) == 5
+    assert kept["Status"] in ("healthy", "unhealthy") and kept["Log"]
     assert "health" not in tiffin.ok("ps", "-a", "--filter", "name=web", "--format", "{{.Status}}")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tiffin.containers import log_drivers, log_json, log_syslog, logs
 from tiffin.errors import NotSupportedError, UsageError
-from tiffin.model.container import Container, ContainerConfig, LogConfig
+from tiffin.model.container import UNLIMITED_LOG_BYTES, Container, ContainerConfig, LogConfig
 from tiffin.paths import paths_for
 
 PATHS = paths_for("/store", None)
@@ -153,3 +153,13 @@ def test_labels_do_not_speak_for_others_in_the_journal(tmp_path: Path) -> None:
     assert tail == (
         b"COM_OWN\n" + len(own).to_bytes(8, "little") + own + b"\nPID\n" + len(pid).to_bytes(8, "little") + pid + b"\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "shown"),
+    [(1 << 20, "1m"), (20 << 20, "20m"), (1536, "1536"), (1 << 30, "1g"), (8 << 10, "8k"), (UNLIMITED_LOG_BYTES, "-1"),
+     (10_000_000, "10000000")],
+)  # fmt: skip
+def test_sizes_are_shown_as_they_are_asked_for(size_bytes: int, shown: str) -> None:
+    log = LogConfig(driver="json-file", max_size_bytes=size_bytes, options=(("tag", "x"),))
+    assert log_drivers.shown_options(log) == {"max-size": shown, "max-file": "3", "tag": "x"}

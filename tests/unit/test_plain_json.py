@@ -22,6 +22,7 @@ def test_it_is_json_both_ways(value: Any) -> None:
     text = plain_json.dumps(value)
     assert text == json.dumps(value, separators=(",", ":"))
     assert plain_json.loads(text) == json.loads(text) == value
+    assert plain_json.pretty(value) == json.dumps(value, indent=4, ensure_ascii=False)
 
 
 @given(VALUES)
@@ -29,6 +30,7 @@ def test_without_the_parser_in_c(value: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plain_json, "_scan", None)
         assert plain_json.loads(plain_json.dumps(value)) == value
+        assert plain_json.loads(plain_json.pretty(value)) == value
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1,]", "{} x", "nul", '{"a":}', '"a', "1 2"])

@@ -224,6 +224,7 @@ LOGIN_SHELL = Verb(
     ),
     interspersed=False,
     container_codes=True,
+    failed=125,
     description="For /etc/passwd, where it is called tiffin-login-shell. The container login-USER is made of the image "
     f"host, or what {login_config.PATH} says, at the first login, with the user's home directory, and stays. It needs "
     "a rule for sudo, see docs/LOGIN.md.",

@@ -339,7 +339,8 @@ def reap(parts: Parts, container: Container, state: ContainerState) -> bool:
     """Remove an ended container that was to be removed when nobody else is left to do it; True if it is gone."""
     if not container.config.auto_remove or state.status != "exited" or status.owner_alive(parts.paths, container.id):
         return False
-    if not state.error and time.time_ns() - state.finished_ns < REAP_AFTER_NS:
+    # Less than nothing is a clock that was set back, which would keep it here until that time has come again.
+    if not state.error and 0 <= time.time_ns() - state.finished_ns < REAP_AFTER_NS:
         return False  # its monitor has just started `tiffin cleanup`
     try:
         remove(parts, container, force=False)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from tiffin.images.host import is_host_id
 from tiffin.images.timestamps import format_rfc3339
+from tiffin.plain_json import loads
 from tiffin.state import images as records
 
 TYPE_CHECKING = False
@@ -20,7 +19,7 @@ _NEVER = "0001-01-01T00:00:00Z"
 
 def inspect(store: ImageStore, image: Image) -> dict[str, Any]:
     """One image as Docker shows it; what an image does not have is empty, as there."""
-    document: dict[str, Any] = json.loads(image.raw_config)
+    document: dict[str, Any] = loads(image.raw_config.decode("utf-8", "surrogatepass"))
     execution: dict[str, Any] = document.get("config") or {}
     history: list[dict[str, Any]] = document.get("history") or []
     tagged_ns = records.last_tagged_ns(store.database, image.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import os
 import time
 
@@ -16,6 +15,8 @@ def parse_rfc3339(text: str) -> int:
 
     Raises `ValueError` when `text` is not an RFC 3339 time.
     """
+    import calendar
+
     date, separator, rest = text[:10], text[10:11], text[11:]
     if separator not in ("T", "t", " "):
         raise ValueError(f"{text!r} is not an RFC 3339 time")

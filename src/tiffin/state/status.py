@@ -146,8 +146,11 @@ def read_state(paths: Paths, container_id: str, *, removing: bool = False) -> Co
             finished_ns=int(ended[5]),
         )
     running = _read(f"{paths.container_run(container_id)}/status")
-    if len(running) == 10 and running[0] == "restarting" and alive(int(running[1]), int(running[2])):
-        return _restarting(running, ended, removing)
+    if len(running) == 10 and running[0] == "restarting":
+        # It has not yet said in the other file that the run has ended, or is starting the next one.
+        starter = ended[1:3] if ended and ended[0] == "starting" else ["0", "0"]
+        if alive(int(running[1]), int(running[2])) or not alive(int(starter[0]), int(starter[1])):
+            return _restarting(running, ended, removing)
     if len(running) == 7 and running[6] == boot_id() and alive(int(running[1]), int(running[2])):
         return ContainerState(
             status="removing" if removing else "running",

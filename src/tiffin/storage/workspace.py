@@ -34,7 +34,10 @@ class Workspace:
             sweep(self._parent)
         while self._fd < 0:
             self.path = f"{self._parent}/{PREFIX}{self._kind}-{os.urandom(8).hex()}"
-            make_directory(self.path)
+            try:
+                make_directory(self.path)
+            except FileNotFoundError:
+                continue  # another one has taken it for abandoned before it was locked
             self._fd = _lock(self.path)
         return self.path
 
