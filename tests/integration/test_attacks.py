@@ -14,7 +14,8 @@ import pytest
 
 import tiffin
 from harness.tars import TarMaker
-from tiffin.errors import LaunchError, StoreError
+from tiffin.containers import end
+from tiffin.errors import HostError, LaunchError, StoreError
 from tiffin.model.container import ContainerConfig, Mount
 
 NOBODY = 65534
@@ -338,6 +339,54 @@ def test_nobody_looks_at_the_launcher_in_a_shared_namespace(
     lines = {line.data for line in engine.logs("donor")}
     engine.remove("donor", force=True)
     assert lines == {b"up\n"}
+
+
+HOLD = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <dirent.h>
+#include <sys/ptrace.h>
+#include <unistd.h>
+int main(void)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    puts("up");
+    for (;;) {
+        DIR *all = opendir("/proc");
+        for (struct dirent *entry; (entry = readdir(all));)
+            if (atoi(entry->d_name) > 1 && ptrace(PTRACE_SEIZE, atoi(entry->d_name), 0, 0) == 0)
+                puts("held");
+        closedir(all);
+        usleep(1000);
+    }
+}
+"""
+
+
+def test_a_tracer_in_a_shared_namespace_is_named(
+    engine: tiffin.Engine, busybox: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps the kernel from telling the monitor of the end; nobody waits for ever, and who does it is said."""
+    monkeypatch.setattr(end, "KILL_WAIT_S", 1.0)
+    engine.create(
+        ContainerConfig(image=busybox, name="donor", command=("/attack",), mounts=(compiled(tmp_path, HOLD),))
+    )
+    engine.start("donor")
+    wait_for_line(engine, "donor")
+    engine.create(ContainerConfig(image=busybox, name="joined", command=("sleep", "60"), pid="container:donor"))
+    engine.start("joined")
+    deadline = time.monotonic() + 10
+    while len(list(engine.logs("donor"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for end_it in (lambda: engine.stop("joined", timeout_s=0), lambda: engine.remove("joined", force=True)):
+        with pytest.raises(HostError) as caught:
+            end_it()
+        assert caught.value.message == "container 'joined' did not end 1 s after SIGKILL"
+        tracer = engine.container("donor").state.pid
+        assert caught.value.hint == f"process {tracer} traces it, from a PID namespace that they share: end that one"
+    engine.remove("donor", force=True)
+    engine.remove("joined", force=True)
 
 
 def wait_for_line(engine: tiffin.Engine, name: str) -> None:
