@@ -9,6 +9,7 @@
 #include "mount.h"
 #include "path.h"
 #include "userns.h"
+#include "trees.h"
 
 static int take(const char *path, bool recursive, uint64_t attributes, unsigned long propagation)
 {
@@ -121,14 +122,11 @@ int op_bind_in_given(struct child *child, const struct op *op)
     if (tree < 0)
         return op_bind_in(child, op);
     const char *path = op->field[1].bytes;
-    struct stat stat, root;
+    struct stat stat;
     CHECK(child->failure, fstat(tree, &stat), "stat", op->field[0].bytes);
-    AUTO_CLOSE int target = path_make(child->root, path, S_ISDIR(stat.st_mode) ? MADE_DIRECTORY : MADE_FILE);
-    CHECK(child->failure, target, "resolve", path);
-    CHECK(child->failure, fstat(child->root, &root), "stat", "/");
-    CHECK(child->failure, fstat(target, &stat), "stat", path);
-    REQUIRE(child->failure, stat.st_dev != root.st_dev || stat.st_ino != root.st_ino, ELOOP, "mount over the root:",
-            path);
+    AUTO_CLOSE int target = mount_point(child, path, S_ISDIR(stat.st_mode) ? MADE_DIRECTORY : MADE_FILE, tree, "");
+    if (target < 0)
+        return -1;
     CHECK(child->failure, sys_move_mount(tree, target), "bind", path);
     return 0;
 }

@@ -290,6 +290,25 @@ def test_a_user_namespace_in_a_closed_directory(box: Box) -> None:
     assert int(joined.out.split()[-1]) > 1_000_000
 
 
+def test_a_link_of_the_image_does_not_lead_a_bind_into_proc(box: Box) -> None:
+    """CVE-2019-16884, for mounts that were taken before the user namespace was entered."""
+    linux = box.config["linux"]
+    linux["namespaces"].append({"type": "user"})
+    linux["uidMappings"] = [{"containerID": 0, "hostID": 100_000, "size": 65_536}]
+    linux["gidMappings"] = [{"containerID": 0, "hostID": 100_000, "size": 65_536}]
+    (box.directory / "rootfs/link").symlink_to("/proc/version")
+    for path in [box.directory / "rootfs", *(box.directory / "rootfs").rglob("*")]:
+        os.lchown(path, 100_000, 100_000)
+    made_up = box.directory / "made-up"
+    made_up.write_text("covered\n")
+    box.config["mounts"].append({"destination": "/link", "type": "bind", "source": str(made_up), "options": ["bind"]})
+    box.save("cat", "/proc/version")
+    refused = box("create", "--bundle", str(box.directory), "box")
+    assert (refused.code, refused.err) == (
+        1, f"tiffin-runtime: cannot bind {made_up} on /link: Operation not permitted\n"
+    )  # fmt: skip
+
+
 def test_hooks_in_their_order_and_places(box: Box) -> None:
     log = box.directory / "log"
 

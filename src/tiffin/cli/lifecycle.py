@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tiffin.cli.options import Option, Verb, absent
 from tiffin.cli.report import each_named, for_each, show_error
-from tiffin.errors import NotFoundError
+from tiffin.errors import AmbiguousError, NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _rm(context: Context, parsed: Parsed) -> int:
         try:
             context.engine.remove(reference, force=force, volumes=volumes)
         except NotFoundError as error:
-            if not force:
+            if not force or isinstance(error, AmbiguousError):
                 raise
             show_error(context, error)  # said, but no failure: what was wanted is so
             return None

@@ -170,7 +170,10 @@ def check_subpath(base: str, subpath: str) -> None:
     """Docker's errors for a subpath that is missing or leads out of its source; the launcher opens it safely."""
     path = f"{base}/{subpath}"
     inside = os.path.realpath(base)
-    found = os.path.realpath(path)
+    try:
+        found = os.path.realpath(path)
+    except OSError:
+        return  # somebody is changing it at this moment; the launcher has the last word anyway
     if found != inside and not found.startswith(f"{inside.rstrip('/')}/"):
         raise UsageError(f'path concatenation escapes the base directory, base: "{base}", subpath: "{subpath}"')
     if not os.path.lexists(found):
