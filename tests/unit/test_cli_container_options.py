@@ -221,8 +221,6 @@ def test_bad_values(words: str, message: str) -> None:
     [
         ("--network bridge", "--network bridge is not supported yet: Tiffin has no bridge networks so far"),
         ("--pull always", "--pull always is not supported yet: Tiffin has no registries so far"),
-        ("--device vendor.example/gpu=0",
-         "--device vendor.example/gpu=0 is not supported yet: Tiffin reads no CDI device descriptions so far"),
         ("-p 80:80", "--publish is not supported yet: Tiffin has no bridge networks so far; use --network host"),
     ],
 )  # fmt: skip

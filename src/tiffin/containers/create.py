@@ -202,6 +202,10 @@ def check(parts: Parts, container: Container) -> None:
 
         for rule in config.device_cgroup_rules:
             parse_rule(rule)
+    if config.device_requests or config.gpus:
+        from tiffin.containers import device_requests
+
+        device_requests.find(parts, container)
     if config.mounts and config.runtime:
         from tiffin.containers.mounting import check_runtime
 
