@@ -106,6 +106,7 @@ FUZZ_SECONDS ?= 60
 fuzz: setup
 	scripts/setup-system fuzz
 	mkdir -p build/fuzz/corpus
+	PYTHONPATH=src $(BIN)/python tests/fuzz/seeds.py build/fuzz/corpus
 	$(BIN)/python src/launcher/gen_ops.py src/tiffin/runtime/ops.py build/fuzz/ops.h
 	clang -std=gnu11 -g -O1 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -Ibuild/fuzz -Isrc/launcher \
 		-o build/fuzz/fuzz_plan tests/fuzz/fuzz_plan.c $(addprefix src/launcher/,plan.c rules.c base.c)

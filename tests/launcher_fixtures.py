@@ -416,6 +416,9 @@ def _spawn(arguments: list[str], inherited: dict[int, int], environment: dict[st
             os.close(fd)
 
 
+MakeBox = Callable[[], Box]
+
+
 @contextlib.contextmanager
 def boxes(variant: str, factory: pytest.TempPathFactory, directory: Path) -> Iterator[Callable[[], Box]]:
     """Makes containers with their own directories; kills what is left of them."""

@@ -7,7 +7,6 @@
 /* What the child and its parent say to each other over a SOCK_SEQPACKET pair. Its end means: exec succeeded. */
 enum message_kind { MESSAGE_READY = 1, MESSAGE_ERROR, MESSAGE_CONSOLE, MESSAGE_MAPS, MESSAGE_HOOKS };
 
-
 struct message {
     int kind;
     pid_t container; /* MESSAGE_READY: the process that is to be watched, where it is not the sender */
@@ -43,7 +42,7 @@ struct child {
     int start;                 /* role create: the FIFO that says go */
     int result;                /* role create: the FIFO for failures after that */
     int states[2];             /* role create: the container's state as JSON, for hooks */
-    const struct given_trees *given; /* role create with a user namespace: mounts to use, or NULL */
+    const struct given_trees *given; /* role create: mounts that the parent took, or NULL */
     struct failure *failure;
 };
 
@@ -63,6 +62,7 @@ int op_mount_in(struct child *child, const struct op *op);
 int op_bind_in(struct child *child, const struct op *op);
 int op_root_given(struct child *child, const struct op *op);
 int op_bind_in_given(struct child *child, const struct op *op);
+int op_tree_given(struct child *child, const struct op *op);
 int op_copy_up_in(struct child *child, const struct op *op);
 int op_root_readonly(struct child *child, const struct op *op);
 int op_tree(struct child *child, const struct op *op);

@@ -158,10 +158,9 @@ static int create(struct creation *creation)
     close(PLAN_FD);
     if (note_plan(creation) < 0)
         return -1;
-    if (creation->maps.code) {
-        given_take(&creation->given, &creation->plan);
-        creation->child.given = &creation->given;
-    }
+    if (given_take(&creation->given, &creation->plan, creation->maps.code, &creation->failure) < 0)
+        return -1;
+    creation->child.given = &creation->given;
     const int ours[] = {STATUS_FD, HOOKS_DONE_FD, creation->proc};
     creation->pid =
         spawn_child(&creation->spawn, &creation->child, &creation->channel, ours, COUNT(ours), &creation->failure);

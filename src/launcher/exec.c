@@ -18,8 +18,12 @@ static const char *find_path(char *const *environment)
     return default_path;
 }
 
-/* Try each directory of PATH, as execvp does: a file that may not be executed is remembered while others are tried. */
-static void exec_in_path(const char *name, char *const *arguments, char *const *environment)
+/* Whether the search goes on after what became of one file: errno says. */
+typedef bool attempt(const char *file, char *const *arguments, char *const *environment);
+
+/* Try each directory of PATH, as execvp does: a file that may not be executed is remembered while others are tried.
+   Returns 0 as soon as an attempt ends the search with errno 0, else -1. */
+static int search_path(const char *name, char *const *arguments, char *const *environment, attempt *try)
 {
     bool refused = false;
     const char *path = find_path(environment);
@@ -33,17 +37,22 @@ static void exec_in_path(const char *name, char *const *arguments, char *const *
             text_char(&text, '/');
         text_str(&text, name);
         if (text.at < text.end) {
-            execve(file, arguments, environment);
-            if (errno == EACCES)
-                refused = true;
-            else if (errno != ENOENT && errno != ENOTDIR)
-                return;
+            if (!try(file, arguments, environment))
+                return errno ? -1 : 0;
+            refused = refused || errno == EACCES;
         }
         if (!path[size])
             break;
         path += size + 1;
     }
     errno = refused ? EACCES : ENOENT;
+    return -1;
+}
+
+static bool try_exec(const char *file, char *const *arguments, char *const *environment)
+{
+    execve(file, arguments, environment);
+    return errno == EACCES || errno == ENOENT || errno == ENOTDIR;
 }
 
 static bool executable(const char *file)
@@ -65,31 +74,15 @@ static void close_on_exec_from(int first)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
-/* The name's directory of PATH is looked for as exec will do it, without running anything. */
-static int find_in_path(const char *name, char *const *environment)
+/* The same without running anything. */
+static bool try_find(const char *file, char *const *arguments, char *const *environment)
 {
-    bool refused = false;
-    const char *path = find_path(environment);
-    for (;;) {
-        size_t size = strcspn(path, ":");
-        char file[PATH_MAX];
-        struct text text = text_in(file, sizeof file);
-        for (size_t i = 0; i < size; i++)
-            text_char(&text, path[i]);
-        if (size)
-            text_char(&text, '/');
-        text_str(&text, name);
-        if (text.at < text.end) {
-            if (executable(file))
-                return 0;
-            refused = refused || errno == EACCES;
-        }
-        if (!path[size])
-            break;
-        path += size + 1;
-    }
-    errno = refused ? EACCES : ENOENT;
-    return -1;
+    (void)arguments;
+    (void)environment;
+    if (!executable(file))
+        return true;
+    errno = 0;
+    return false;
 }
 
 int op_find_exec(struct child *child, const struct op *op)
@@ -100,7 +93,7 @@ int op_find_exec(struct child *child, const struct op *op)
         return -1;
     if (*name == 0)
         errno = ENOENT;
-    if (*name && (strchr(name, '/') ? executable(name) : find_in_path(name, environment) == 0))
+    if (*name && (strchr(name, '/') ? executable(name) : search_path(name, NULL, environment, try_find) == 0))
         return 0;
     return failed(child->failure, "exec", name);
 }
@@ -137,7 +130,7 @@ int op_exec(struct child *child, const struct op *op)
     if (strchr(name, '/'))
         execve(name, arguments, environment);
     else if (*name)
-        exec_in_path(name, arguments, environment);
+        search_path(name, arguments, environment, try_exec);
     else
         errno = ENOENT;
     int reason = errno;

@@ -1,5 +1,6 @@
-/* Trees that the parent took hold of for a child in a user namespace: the host's directories on the way to them may be
-   closed to whoever root is in there. */
+/* Trees that the parent took hold of: for a child in a user namespace, because the host's directories on the way to them
+   may be closed to whoever root is in there; with ids mapped, because maps are written by process ID, and the child is
+   in another PID namespace than the procfs that it sees. */
 #include "given.h"
 
 #include <sys/stat.h>
@@ -7,6 +8,8 @@
 #include "kernel.h"
 #include "mount.h"
 #include "path.h"
+#include "userns.h"
+#include "trees.h"
 
 static int take(const char *path, bool recursive, uint64_t attributes, unsigned long propagation)
 {
@@ -20,21 +23,49 @@ static int take(const char *path, bool recursive, uint64_t attributes, unsigned 
     return keep_fd(&tree);
 }
 
-void given_take(struct given_trees *trees, const struct plan *plan)
+static int take_mapped(const struct op *op, struct failure *failure)
+{
+    const struct field *field = op->field;
+    failure->op = op->index;
+    AUTO_CLOSE int tree = take(field[1].bytes, field[2].number, 0, MS_SLAVE);
+    CHECK(failure, tree, "open_tree", field[1].bytes);
+    AUTO_CLOSE int userns = userns_make(field[4].bytes, field[5].bytes, failure);
+    if (userns < 0)
+        return -1;
+    CHECK(failure, sys_mount_idmap(tree, field[3].number ? AT_RECURSIVE : 0u, userns), "map ids of", field[1].bytes);
+    failure->op = -1;
+    return keep_fd(&tree);
+}
+
+int given_take(struct given_trees *trees, const struct plan *plan, bool user, struct failure *failure)
 {
     struct cursor cursor = plan_begin(plan);
     struct op op;
-    while (plan_next(&cursor, &op) && trees->count < MAX_GIVEN) {
+    while (plan_next(&cursor, &op)) {
         const struct field *field = op.field;
         int tree = -1;
-        if (op.code == OP_ROOT)
+        if (op.code == OP_TREE_MAPPED) {
+            tree = take_mapped(&op, failure);
+            if (tree < 0)
+                return -1;
+        } else if (user && op.code == OP_ROOT) {
             tree = take(field[0].bytes, true, 0, MS_SLAVE);
-        else if (op.code == OP_BIND_IN)
+        } else if (user && op.code == OP_TREE) {
+            tree = take(field[1].bytes, field[3].number, 0, MS_SLAVE);
+        } else if (user && op.code == OP_BIND_IN) {
             tree = take(field[0].bytes, field[2].number, field[3].number, field[4].number & MS_PROPAGATION);
+        }
         /* What could not be taken is left to the child, which says what is wrong with it. */
-        if (tree >= 0)
-            trees->tree[trees->count++] = (struct given){op.index, tree};
+        if (tree < 0)
+            continue;
+        if (trees->count == MAX_GIVEN) {
+            close(tree);
+            failure->op = op.index;
+            REQUIRE(failure, false, E2BIG, "prepare", "so many mounts");
+        }
+        trees->tree[trees->count++] = (struct given){op.index, tree};
     }
+    return 0;
 }
 
 static int given_tree(struct child *child, const struct op *op)
@@ -74,20 +105,28 @@ int op_root_given(struct child *child, const struct op *op)
     return 0;
 }
 
+int op_tree_given(struct child *child, const struct op *op)
+{
+    int tree = given_tree(child, op);
+    if (tree < 0)
+        return op_tree(child, op);
+    uint64_t number = op->field[0].number;
+    child->trees[number] = fcntl(tree, F_DUPFD_CLOEXEC, 3);
+    CHECK(child->failure, child->trees[number], "fcntl", op->field[1].bytes);
+    return 0;
+}
+
 int op_bind_in_given(struct child *child, const struct op *op)
 {
     int tree = given_tree(child, op);
     if (tree < 0)
         return op_bind_in(child, op);
     const char *path = op->field[1].bytes;
-    struct stat stat, root;
+    struct stat stat;
     CHECK(child->failure, fstat(tree, &stat), "stat", op->field[0].bytes);
-    AUTO_CLOSE int target = path_make(child->root, path, S_ISDIR(stat.st_mode) ? MADE_DIRECTORY : MADE_FILE);
-    CHECK(child->failure, target, "resolve", path);
-    CHECK(child->failure, fstat(child->root, &root), "stat", "/");
-    CHECK(child->failure, fstat(target, &stat), "stat", path);
-    REQUIRE(child->failure, stat.st_dev != root.st_dev || stat.st_ino != root.st_ino, ELOOP, "mount over the root:",
-            path);
+    AUTO_CLOSE int target = mount_point(child, path, S_ISDIR(stat.st_mode) ? MADE_DIRECTORY : MADE_FILE, tree, "");
+    if (target < 0)
+        return -1;
     CHECK(child->failure, sys_move_mount(tree, target), "bind", path);
     return 0;
 }

@@ -1,10 +1,10 @@
-/* Mounts that the parent of a child in a user namespace took for it. */
+/* Mounts that the parent takes for its child. */
 #ifndef TIFFIN_GIVEN_H
 #define TIFFIN_GIVEN_H
 
 #include "child.h"
 
-enum { MAX_GIVEN = 64 };
+enum { MAX_GIVEN = MAX_TREES };
 
 struct given {
     int op;
@@ -16,7 +16,7 @@ struct given_trees {
     int count;
 };
 
-/* Take what ROOT and BIND_IN name, as detached mounts. */
-void given_take(struct given_trees *trees, const struct plan *plan);
+/* Take what TREE_MAPPED names as detached mounts, and what ROOT, TREE and BIND_IN do for a `user` namespace. */
+int given_take(struct given_trees *trees, const struct plan *plan, bool user, struct failure *failure);
 
 #endif

@@ -50,9 +50,17 @@ struct date date_of(uint64_t days)
     return (struct date){year_of_era + era * 400 + (month <= 2), month, day};
 }
 
-void put_moment(struct text *text, uint64_t ns, bool trimmed)
+void put_clock(struct text *text, uint64_t seconds)
 {
-    uint64_t seconds = ns / 1000000000u;
+    text_digits(text, seconds / 3600 % 24, 2);
+    text_char(text, ':');
+    text_digits(text, seconds / 60 % 60, 2);
+    text_char(text, ':');
+    text_digits(text, seconds % 60, 2);
+}
+
+void put_date_time(struct text *text, uint64_t seconds)
+{
     struct date date = date_of(seconds / 86400);
     text_digits(text, date.year, 4);
     text_char(text, '-');
@@ -60,11 +68,12 @@ void put_moment(struct text *text, uint64_t ns, bool trimmed)
     text_char(text, '-');
     text_digits(text, date.day, 2);
     text_char(text, 'T');
-    text_digits(text, seconds / 3600 % 24, 2);
-    text_char(text, ':');
-    text_digits(text, seconds / 60 % 60, 2);
-    text_char(text, ':');
-    text_digits(text, seconds % 60, 2);
+    put_clock(text, seconds);
+}
+
+void put_moment(struct text *text, uint64_t ns, bool trimmed)
+{
+    put_date_time(text, ns / 1000000000u);
     uint64_t fraction = ns % 1000000000u;
     int digits = 9;
     for (; trimmed && digits > 0 && fraction % 10 == 0; digits--)

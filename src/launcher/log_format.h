@@ -18,6 +18,10 @@ struct date {
 /* The date of a number of days since 1970. */
 struct date date_of(uint64_t days);
 
+/* "07:08:09" of seconds since 1970, and "2024-05-06T07:08:09". */
+void put_clock(struct text *text, uint64_t seconds);
+void put_date_time(struct text *text, uint64_t seconds);
+
 /* "2024-05-06T07:08:09.123456789Z"; `trimmed` without the zeros at the end of the fraction, as Go writes it. */
 void put_moment(struct text *text, uint64_t ns, bool trimmed);
 

@@ -34,15 +34,6 @@ int sink_open(struct sink *sink, int timeout_ms)
     return 0;
 }
 
-static void put_clock(struct text *text, uint64_t seconds)
-{
-    text_digits(text, seconds / 3600 % 24, 2);
-    text_char(text, ':');
-    text_digits(text, seconds / 60 % 60, 2);
-    text_char(text, ':');
-    text_digits(text, seconds % 60, 2);
-}
-
 /* "Jan  2 15:04:05", RFC 3164. */
 static void put_stamp(struct text *text, uint64_t seconds)
 {
@@ -59,14 +50,7 @@ static void put_stamp(struct text *text, uint64_t seconds)
 /* "2006-01-02T15:04:05+01:00", RFC 3339. */
 static void put_local(struct text *text, uint64_t seconds, uint64_t ns, int64_t offset, bool micro)
 {
-    struct date date = date_of(seconds / 86400);
-    text_digits(text, date.year, 4);
-    text_char(text, '-');
-    text_digits(text, date.month, 2);
-    text_char(text, '-');
-    text_digits(text, date.day, 2);
-    text_char(text, 'T');
-    put_clock(text, seconds);
+    put_date_time(text, seconds);
     if (micro) {
         text_char(text, '.');
         text_digits(text, ns % 1000000000u / 1000, 6);

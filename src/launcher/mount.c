@@ -93,17 +93,16 @@ static int mount_tmpfs(struct child *child, int target, mode_t mode, const struc
         text_char(&text, ',');
         text_str(&text, op->field[4].bytes);
     }
-    unsigned long flags = op->field[3].number & ~(unsigned long)MS_PROPAGATION;
-    CHECK(child->failure, mount_at(target, op->field[0].bytes, "tmpfs", flags, data), "mount", op->field[1].bytes);
+    CHECK(child->failure, mount_at(target, op->field[0].bytes, "tmpfs", op->field[3].number, data), "mount",
+          op->field[1].bytes);
     return 0;
 }
 
 int op_mount_in(struct child *child, const struct op *op)
 {
     const char *path = op->field[1].bytes;
-    bool plain_tmpfs = strcmp(op->field[2].bytes, "tmpfs") == 0 && !strstr(op->field[4].bytes, "mode=") &&
-                       !(op->field[3].number & (MS_PROPAGATION | MS_REC));
-    AUTO_CLOSE int before = plain_tmpfs ? path_open(child->root, path) : -1;
+    bool takes_mode = strcmp(op->field[2].bytes, "tmpfs") == 0 && !strstr(op->field[4].bytes, "mode=");
+    AUTO_CLOSE int before = takes_mode ? path_open(child->root, path) : -1;
     AUTO_CLOSE int target = mount_point(child, path, MADE_DIRECTORY, -1, op->field[2].bytes);
     if (target < 0 || require_plain(child, target, op->field[2].bytes, path) < 0)
         return -1;
@@ -111,7 +110,9 @@ int op_mount_in(struct child *child, const struct op *op)
     if (before >= 0 && fstat(before, &stat) == 0)
         return mount_tmpfs(child, target, stat.st_mode & 07777, op);
     /* The descriptor was reached without leaving the root, so neither can the mount. */
-    CHECK(child->failure, mount_and_propagate(fd_path(target).text, op), "mount", path);
+    const char *source = op->field[0].size ? op->field[0].bytes : "none";
+    CHECK(child->failure,
+          mount_at(target, source, op->field[2].bytes, op->field[3].number, or_null(&op->field[4])), "mount", path);
     return 0;
 }
 

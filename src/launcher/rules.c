@@ -86,7 +86,7 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_SCHEDULER] = IN_CREATE | IN_EXEC | ONCE,
     [OP_IO_PRIORITY] = IN_CREATE | IN_EXEC | ONCE,
     [OP_CPU_AFFINITY] = IN_CREATE | IN_EXEC,
-    [OP_PROPAGATION_IN] = IN_CREATE,
+    [OP_PROPAGATION_IN] = IN_LAUNCH,
     [OP_ROOT_AS_IS] = IN_CREATE | ON_HOST | ONCE,
     [OP_CHROOT] = IN_CREATE | IN_ROOT | ONCE,
     [OP_DONOR] = SETUP,
@@ -94,6 +94,7 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_ATTACH] = INSIDE,
     [OP_TREE] = SETUP,
     [OP_TREE_INSIDE] = INSIDE,
+    [OP_TREE_MAPPED] = IN_CREATE | ON_HOST,
     [OP_IDMAP] = SETUP,
     [OP_USERNS] = SETUP | ONCE,
 };
@@ -158,6 +159,12 @@ static const char *check_values(const struct op *op)
         if (f[3].number > 1 || f[4].number > 1)
             return "bad flag";
         return f[0].number >= MAX_TREES ? "no such tree" : NULL;
+    case OP_TREE_MAPPED:
+        if (f[2].number > 1 || f[3].number > 1)
+            return "bad flag";
+        if (!f[4].size || !f[5].size || f[4].size >= 4096 || f[5].size >= 4096)
+            return "bad map";
+        return f[0].number >= MAX_TREES ? "no such tree" : NULL;
     case OP_USERNS:
         if (!f[1].size || !f[2].size || f[1].size >= 4096 || f[2].size >= 4096)
             return "bad map";
@@ -191,8 +198,11 @@ static const char *check_values(const struct op *op)
         return f[0].size == 0 || f[0].size % 8 || f[0].size / 8 > 4096 ? "bad program size" : NULL;
     case OP_PROPAGATION:
         return f[0].number & ~(uint64_t)(MS_REC | MS_PROPAGATION) ? "unknown flags" : NULL;
-    case OP_MOUNT:
     case OP_MOUNT_IN:
+        if (!f[2].size || f[3].number & (MS_REC | MS_REMOUNT | MS_BIND | MS_MOVE | MS_PROPAGATION))
+            return "not a new mount";
+        /* fall through */
+    case OP_MOUNT:
         /* mount(2) would cut longer data off in silence. */
         return f[4].size >= 4096 ? "mount data over 4095 bytes" : NULL;
     case OP_BIND_IN:
@@ -210,7 +220,6 @@ static const char *check_values(const struct op *op)
                                                                                               : NULL;
     case OP_RLIMIT:
         return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 2 ? "bad limit" : NULL;
-        return f[0].number >= RLIM_NLIMITS || f[1].number > f[2].number || f[3].number > 1 ? "bad limit" : NULL;
     case OP_EVENTS:
         return f[0].size && f[1].size ? NULL : "no file or actor";
     case OP_OOM_SCORE_ADJ:
@@ -339,7 +348,7 @@ const char *rules_check(struct rules *rules, const struct op *op)
     if ((op->code == OP_PROPAGATION || op->code == OP_MOUNT || op->code == OP_ROOT || op->code == OP_MOUNT_IN ||
          op->code == OP_COPY_UP_IN || op->code == OP_BIND_IN || op->code == OP_ATTACH || op->code == OP_MASK_IN ||
          op->code == OP_READONLY_IN || op->code == OP_ROOT_READONLY || op->code == OP_PROPAGATION_IN ||
-         op->code == OP_TREE || op->code == OP_RUNTIME) &&
+         op->code == OP_TREE || op->code == OP_TREE_MAPPED || op->code == OP_RUNTIME) &&
         !owns(rules, CLONE_NEWNS) && !(seen[OP_USERNS] && !seen[OP_CLONE]))
         return "without a new mount namespace";
     if ((op->code == OP_HOSTNAME || op->code == OP_DOMAINNAME) && !owns(rules, CLONE_NEWUTS))

@@ -76,6 +76,6 @@ class Lifecycle:
     def _with_health(self, container: Container, state: ContainerState) -> ContainerState:
         if container.config.health is None or state.status == "created":
             return state
-        from tiffin.state.health import read_status
+        from tiffin.state.health import of_run, read_status
 
-        return state.replace(health=read_status(self._parts.paths, container.id))
+        return state.replace(health=of_run(read_status(self._parts.paths, container.id), state.status))

@@ -1,6 +1,6 @@
 """Run the validation programs of opencontainers/runtime-tools on two runtimes, and write the ledger.
 
-    python tests/conformance/runtime_tools.py CHECKOUT --ours tiffin-runtime [--other runc] [--write docs/PARITY-OCI.md]
+    python tests/conformance/runtime_tools.py CHECKOUT --ours tiffin-runtime [--other runc] [--write docs/PARITY.md]
 
 CHECKOUT is a clone of the project in which `runtimetest` and `validation/*/*.t` are compiled (see its Makefile). Needs
 root. Exits with 1 when a program is clean with the other runtime and not with ours, or has more that is not ok.
@@ -17,6 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 TIMEOUT_S = 180
+
+# The ledger's place in the document.
+BEGIN = "<!-- Written by tests/conformance/runtime_tools.py. -->\n"
+END = "<!-- Written by hand again. -->\n"
 
 # Why a program is not clean with ours. "Test" is a mistake of the program's, "kernel" and "host" what the reference
 # host lacks, "spec" a sentence that later versions of runtime-spec changed.
@@ -87,14 +91,14 @@ def outcome(program: Path, checkout: Path, runtime: str) -> Outcome:
 def table(results: dict[str, dict[str, Outcome]], ours: str, other: str) -> str:
     """The ledger as Markdown."""
     lines = [
-        "# How `tiffin-runtime` keeps to the OCI runtime spec",
+        "# The OCI runtime specification",
         "",
-        "The validation programs of opencontainers/runtime-tools, run one after the other on the same host (kernel",
-        "6.18, cgroup v1, no AppArmor, no SELinux, no CAP_SYS_RESOURCE) by `tests/conformance/runtime_tools.py`,",
-        "which writes this table. *Clean*: the program succeeds, and no assertion of it is `not ok`. *Refused*:",
-        "`create` failed, and the program with it. `hooks` and `prestart` assert nothing, and complain about both",
-        "runtimes: one compares with a text that its own hooks do not write, the other wants prestart hooks to run at",
-        "`start`, as they did before version 1.0.2 of the spec.",
+        "How `tiffin-runtime` keeps to it, said by the validation programs of opencontainers/runtime-tools, run one",
+        "after the other on the same host (kernel 6.18, cgroup v1, no AppArmor, no SELinux, no CAP_SYS_RESOURCE) by",
+        "`tests/conformance/runtime_tools.py`, which writes this part. *Clean*: the program succeeds, and no",
+        "assertion of it is `not ok`. *Refused*: `create` failed, and the program with it. `hooks` and `prestart`",
+        "assert nothing, and complain about both runtimes: one compares with a text that its own hooks do not write,",
+        "the other wants prestart hooks to run at `start`, as they did before version 1.0.2 of the spec.",
         "",
         f"| | {other} | tiffin-runtime |",
         "| --- | --- | --- |",
@@ -128,7 +132,7 @@ def main() -> int:
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--ours", required=True, help="tiffin-runtime, or its path")
     parser.add_argument("--other", default="runc")
-    parser.add_argument("--write", type=Path, help="file for the ledger")
+    parser.add_argument("--write", type=Path, help="document that has the ledger between its marks")
     asked = parser.parse_args()
     checkout = asked.checkout.resolve()
     programs = sorted(checkout.glob("validation/*/*.t"))
@@ -141,9 +145,19 @@ def main() -> int:
         print(f"{program.stem}: {shown}", flush=True)
     text = table(results, asked.ours, asked.other)
     if asked.write:
-        asked.write.write_text(text)
+        before, _, rest = asked.write.read_text().partition(BEGIN)
+        asked.write.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
     found = worse(results, asked.ours, asked.other)
-    print("\n".join(["", *text.splitlines()[11:16], "", *(f"WORSE {line}" for line in found)]))
+    print(
+        "\n".join(
+            [
+                "",
+                *[line for line in text.splitlines() if line.startswith(("| programs", "| assertions"))],
+                "",
+                *(f"WORSE {line}" for line in found),
+            ]
+        )
+    )
     return 1 if found else 0
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from differential.cases import effects, errors, images, lifecycle, listing, options
+from differential.cases import effects, errors, images, lifecycle, listing, options, policies, watching
 from differential.conftest import Pair
 from differential.differences import DIFFERENCES
 from differential.pair import Said
@@ -19,7 +19,7 @@ from harness import parity
 
 SCENARIOS: dict[str, Sequence[str]] = {
     f"{module.__name__.rpartition('.')[2]}: {name}": lines
-    for module in (effects, options, lifecycle, errors, listing, images)
+    for module in (effects, options, lifecycle, errors, listing, images, policies, watching)
     for name, lines in module.SCENARIOS.items()
 }
 ASPECTS = ("code", "out", "err")

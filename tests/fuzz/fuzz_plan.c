@@ -2,7 +2,7 @@
 
    clang -fsanitize=fuzzer,address,undefined … fuzz_plan.c plan.c rules.c base.c: a libFuzzer target.
    With -DFUZZ_MAIN: reads records (u32 little-endian length, bytes) from standard input and prints one line for each,
-   "ok" or the reason of the refusal. argv[1] is the role: launch, exec or create. */
+   "ok" or the reason of the refusal. argv[1] is the role: launch, exec, wait or create. */
 #include "plan.h"
 
 #include <stdio.h>
@@ -20,6 +20,23 @@ static void touch(const char *bytes, size_t size)
     sink += sum;
 }
 
+static const char *const signatures[MAX_OP_CODE + 1] = {
+#define SIGNATURE(name, code, signature) [code] = signature,
+    TIFFIN_OPS(SIGNATURE)
+#undef SIGNATURE
+};
+
+static void touch_list(const struct field *list)
+{
+    char **strings = malloc(((size_t)list->size + 1) * sizeof *strings);
+    if (!strings)
+        abort();
+    field_strings(list, strings);
+    for (char **string = strings; *string; string++)
+        touch(*string, strlen(*string));
+    free(strings);
+}
+
 /* Everything that the launcher may look at in an accepted plan. */
 static void walk(const struct plan *plan)
 {
@@ -29,20 +46,12 @@ static void walk(const struct plan *plan)
     while (plan_next(&cursor, &op)) {
         count++;
         touch(op_name(op.code), strlen(op_name(op.code)));
-        for (int i = 0; i < MAX_OP_FIELDS; i++)
-            if (op.field[i].bytes && op.code != OP_ON_EXIT && op.code != OP_EXEC)
-                touch(op.field[i].bytes, op.field[i].size);
-        for (int i = 0; i < MAX_OP_FIELDS; i++) {
-            bool list = (op.code == OP_ON_EXIT && i == 0) || (op.code == OP_RESTART && i == 1) || (op.code == OP_EXEC && (i == 1 || i == 2));
-            if (!list)
-                continue;
-            char **strings = malloc(((size_t)op.field[i].size + 1) * sizeof *strings);
-            if (!strings)
-                abort();
-            field_strings(&op.field[i], strings);
-            for (char **string = strings; *string; string++)
-                touch(*string, strlen(*string));
-            free(strings);
+        for (int i = 0; signatures[op.code][i]; i++) {
+            const struct field *field = &op.field[i];
+            if (signatures[op.code][i] == 'l')
+                touch_list(field);
+            else if (field->bytes)
+                touch(field->bytes, field->size + (signatures[op.code][i] == 's'));
         }
     }
     if (count != plan->count || cursor.at != cursor.end)
@@ -73,6 +82,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(data, size, ROLE_LAUNCH, &failure);
     check(data, size, ROLE_EXEC, &failure);
     check(data, size, ROLE_WAIT, &failure);
+    check(data, size, ROLE_CREATE, &failure);
     return 0;
 }
 

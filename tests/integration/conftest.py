@@ -20,6 +20,7 @@ from harness.docker_peer import DockerPeer
 from harness.images import busybox_tar, debian_tar
 from harness.leaks import wait_gone
 from harness.terminal import Terminal
+from launcher_fixtures import VARIANTS, Box, MakeBox, boxes
 from tiffin.errors import TiffinError
 
 TIMEOUT_S = 60.0
@@ -194,3 +195,15 @@ def docker() -> Iterator[DockerPeer]:
         pytest.skip("there is no Docker here to compare with")
     with docker_peer.running() as docker:
         yield docker
+
+
+@pytest.fixture(scope="module", params=sorted(VARIANTS))
+def make_box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeBox]:
+    """Containers of the launcher alone: with the ordinary build, with one for old kernels, and with a sanitized one."""
+    with boxes(request.param, tmp_path_factory, tmp_path_factory.mktemp(request.param)) as make:
+        yield make
+
+
+@pytest.fixture
+def box(make_box: MakeBox) -> Box:
+    return make_box()

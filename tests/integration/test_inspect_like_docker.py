@@ -138,3 +138,22 @@ def test_template_errors(docker: DockerPeer, tiffin: Runner, busybox: str, templ
     theirs = docker("inspect", "-f", template, busybox).stderr.decode()
     assert f"template parsing error: {message}" in theirs
     assert f"template parsing error: {message}" in tiffin("inspect", "-f", template, busybox).err
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{.HostConfig.Binds}} {{len .HostConfig.Binds}} {{json .HostConfig.Binds}}",
+        "{{.Config.Entrypoint}} {{.Config.OnBuild}} {{.Config.Volumes}} {{.Config.Cmd}} {{.Config.Labels}}",
+        "{{.HostConfig.CapAdd}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{.HostConfig.GroupAdd}}",
+        "{{.HostConfig.Sysctls}} {{.HostConfig.Tmpfs}} {{json .HostConfig.Tmpfs}}",
+        "{{len .HostConfig.VolumesFrom}} {{len .HostConfig.Tmpfs}} {{.ExecIDs}} {{.HostConfig.Ulimits}}",
+        "{{if .HostConfig.Binds}}some{{else}}none{{end}} {{range .Config.Entrypoint}}x{{end}}",
+        '{{join .Config.Entrypoint ","}} {{with .Config.OnBuild}}some{{end}}',
+        '{{index .HostConfig.Tmpfs "/x"}} {{println .HostConfig.ExtraHosts}}',
+    ],
+)
+def test_what_is_empty_in_a_template(docker: DockerPeer, tiffin: Runner, busybox: str, template: str) -> None:
+    for engine in (docker, tiffin):
+        engine.ok("create", "--name", "plain", busybox, "true")
+    assert tiffin.ok("inspect", "-f", template, "plain") == docker.ok("inspect", "-f", template, "plain")

@@ -23,30 +23,17 @@ from launcher_fixtures import (
     MS_PRIVATE,
     MS_REC,
     STDIN,
-    VARIANTS,
     Box,
     LaunchFailed,
-    boxes,
+    MakeBox,
     process_exists,
     wait_until,
 )
 from tiffin.runtime.ops import Plan
 
-MakeBox = Callable[[], Box]
 ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
 PRIVATE = MS_REC | MS_PRIVATE
 CAP_CHOWN, CAP_KILL, CAP_NET_BIND_SERVICE = 0, 5, 10
-
-
-@pytest.fixture(scope="module", params=sorted(VARIANTS))
-def make_box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeBox]:
-    with boxes(request.param, tmp_path_factory, tmp_path_factory.mktemp(request.param)) as make:
-        yield make
-
-
-@pytest.fixture
-def box(make_box: MakeBox) -> Box:
-    return make_box()
 
 
 def adding(*ops: tuple[object, ...]) -> Callable[[Plan], None]:

@@ -10,7 +10,6 @@ import signal
 import socket
 import struct
 import termios
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,27 +18,12 @@ from launcher_fixtures import (
     ALL_NAMESPACES,
     CLONE_NEWNS,
     CLONE_NEWPID,
-    VARIANTS,
     Box,
     Started,
-    boxes,
     process_exists,
     wait_until,
 )
 from tiffin.runtime.ops import Plan
-
-MakeBox = Callable[[], Box]
-
-
-@pytest.fixture(scope="module", params=sorted(VARIANTS))
-def make_box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeBox]:
-    with boxes(request.param, tmp_path_factory, tmp_path_factory.mktemp(request.param)) as make:
-        yield make
-
-
-@pytest.fixture
-def box(make_box: MakeBox) -> Box:
-    return make_box()
 
 
 @pytest.fixture

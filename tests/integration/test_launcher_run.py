@@ -21,29 +21,13 @@ from launcher_fixtures import (
     RESIZE,
     STDIN,
     STDOUT,
-    VARIANTS,
     Box,
     LaunchFailed,
-    boxes,
     parse_log,
     process_exists,
     wait_until,
 )
 from tiffin.runtime.ops import Plan
-
-MakeBox = Callable[[], Box]
-
-
-@pytest.fixture(scope="module", params=sorted(VARIANTS))
-def make_box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeBox]:
-    """Every test here runs with the ordinary build, with one for old kernels, and with a sanitized one."""
-    with boxes(request.param, tmp_path_factory, tmp_path_factory.mktemp(request.param)) as make:
-        yield make
-
-
-@pytest.fixture
-def box(make_box: MakeBox) -> Box:
-    return make_box()
 
 
 def test_output_exit_code_and_files(box: Box) -> None:

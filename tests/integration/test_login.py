@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -224,3 +225,39 @@ def test_settings_that_others_could_write(host: Host) -> None:
         "tiffin: /etc/tiffin/login.toml is not a file that only root can write\n"
         "chown root /etc/tiffin/login.toml; chmod 644 /etc/tiffin/login.toml\n"
     )
+
+
+def test_what_a_user_brings_along_harms_nobody(host: Host) -> None:
+    """umask and limits of a session come through sudo to what runs as root."""
+    shell = f"{host.base}/bin/tiffin-login-shell"
+    host.login("su", "-s", "/bin/sh", "ann", "-c", f"umask 777; ulimit -f 0; exec {shell} -c true")
+    look = "umask; stat -c %a / /etc/hosts; cat /etc/hosts >/dev/null && echo read"
+    for who, before in (("ann", "umask 777; "), ("bob", "")):
+        done = host.login("su", "-s", "/bin/sh", who, "-c", f"{before}exec {shell} -c '{look}'")
+        assert (done.stdout.split(), done.stderr) == (["0022", "755", "644", "read"], "")
+
+
+def test_a_terminals_keys_do_not_stop_what_runs_as_root(host: Host) -> None:
+    """Stopped in the wrong moment it would hold a lock of the store, and nobody could log in."""
+    running = subprocess.Popen(
+        host.argv("su", "ann", "-c", "grep SigIgn /proc/self/status; read line"),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/",
+    )  # fmt: skip
+    assert running.stdout
+    assert int(running.stdout.readline().split()[1], 16) == 0, "the user's shell can be stopped"
+    serving = [
+        Path(f"/proc/{name}/status").read_text()
+        for name in os.listdir("/proc")
+        if name.isdigit() and f"{host.base}/bin/tiffin\0login-shell\0--serve" in _words_of(name)
+    ]
+    ignored = [int(text.partition("SigIgn:")[2].split()[0], 16) for text in serving if "\nUid:\t0\t" in text]
+    running.communicate(b"\n", timeout=30)
+    stops = sum(1 << (number - 1) for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
+    assert [bits & stops for bits in ignored if bits & stops] == [stops]
+
+
+def _words_of(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""

@@ -290,6 +290,25 @@ def test_a_user_namespace_in_a_closed_directory(box: Box) -> None:
     assert int(joined.out.split()[-1]) > 1_000_000
 
 
+def test_a_link_of_the_image_does_not_lead_a_bind_into_proc(box: Box) -> None:
+    """CVE-2019-16884, for mounts that were taken before the user namespace was entered."""
+    linux = box.config["linux"]
+    linux["namespaces"].append({"type": "user"})
+    linux["uidMappings"] = [{"containerID": 0, "hostID": 100_000, "size": 65_536}]
+    linux["gidMappings"] = [{"containerID": 0, "hostID": 100_000, "size": 65_536}]
+    (box.directory / "rootfs/link").symlink_to("/proc/version")
+    for path in [box.directory / "rootfs", *(box.directory / "rootfs").rglob("*")]:
+        os.lchown(path, 100_000, 100_000)
+    made_up = box.directory / "made-up"
+    made_up.write_text("covered\n")
+    box.config["mounts"].append({"destination": "/link", "type": "bind", "source": str(made_up), "options": ["bind"]})
+    box.save("cat", "/proc/version")
+    refused = box("create", "--bundle", str(box.directory), "box")
+    assert (refused.code, refused.err) == (
+        1, f"tiffin-runtime: cannot bind {made_up} on /link: Operation not permitted\n"
+    )  # fmt: skip
+
+
 def test_hooks_in_their_order_and_places(box: Box) -> None:
     log = box.directory / "log"
 
@@ -480,6 +499,46 @@ def test_a_tmpfs_begins_with_what_is_there(box: Box) -> None:
     script = "stat -c '%u %g %N' /etc/sub; readlink /etc/sub/link; grep -c alice /etc/sub/link; rm /etc/passwd"
     assert box.run("sh", "-c", script).splitlines() == ["5 6 /etc/sub", "../passwd", "1"]
     assert (etc / "passwd").exists()
+
+
+@pytest.mark.parametrize("user", [False, True])
+def test_mounts_with_ids_of_their_own(box: Box, user: bool) -> None:
+    data = box.directory / "data"
+    data.mkdir()
+    (data / "file").touch()
+    linux = box.config["linux"]
+    base = 0
+    if user:
+        base = 100_000
+        linux["namespaces"].append({"type": "user"})
+        linux["uidMappings"] = linux["gidMappings"] = [{"containerID": 0, "hostID": base, "size": 65_536}]
+        for path in [box.directory / "rootfs", *(box.directory / "rootfs").rglob("*")]:
+            os.lchown(path, base, base)
+    own = {"uidMappings": [{"containerID": 0, "hostID": base + 5, "size": 10}]}
+    own["gidMappings"] = [{"containerID": 0, "hostID": base + 6, "size": 10}]
+    mount = {"type": "bind", "source": "data", "options": ["bind", "idmap"]}
+    box.config["mounts"].append({**mount, "destination": "/own", **own})
+    if user:
+        box.config["mounts"].append({**mount, "destination": "/same"})
+    script = "stat -c '%u %g' /own/file; stat -c '%u %g' /same/file 2>/dev/null; touch /own/no 2>/dev/null || echo no"
+    lines = box.run("sh", "-c", script).splitlines()
+    # Root of the container is nobody whom its own map names, so nothing can be made as root there.
+    assert lines == (["5 6", "0 0", "no"] if user else ["5 6", "no"])
+    assert (data / "file").stat().st_uid == 0 and not (data / "no").exists()
+
+
+def test_read_only_for_one_mount_or_for_all(box: Box) -> None:
+    data = box.directory / "data"
+    (data / "below").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", data / "below"], check=True)
+    try:
+        for target, option in (("/top", "ro"), ("/all", "rro")):
+            mount = {"destination": target, "type": "bind", "source": str(data), "options": ["rbind", option]}
+            box.config["mounts"].append(mount)
+        script = "for d in top top/below all all/below; do touch /$d/f 2>/dev/null && echo $d; done; true"
+        assert box.run("sh", "-c", script) == "top/below\n"
+    finally:
+        subprocess.run(["umount", data / "below"], check=True)
 
 
 def test_a_killed_create_leaves_nothing_that_force_cannot_remove(box: Box) -> None:

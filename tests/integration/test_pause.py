@@ -75,7 +75,7 @@ def test_what_is_refused(tiffin: Runner, busybox: str, counter: str) -> None:
     tiffin.ok("pause", counter)
     assert tiffin("pause", counter) == (1, "", "tiffin: Container cc is already paused\n")
     refusal = "tiffin: Container cc is paused, unpause the container before exec\n"
-    assert tiffin("exec", counter, "true") == (125, "", refusal)
+    assert tiffin("exec", counter, "true") == (1, "", refusal)
     attach = "tiffin: You cannot attach to a paused container, unpause it first\n"
     assert tiffin("attach", counter) == (1, "", attach)
     start = "tiffin: cannot start a paused container, try unpause instead\n"

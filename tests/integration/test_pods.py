@@ -441,7 +441,8 @@ def test_what_is_refused(tiffin: Runner, busybox: str, tmp_path: object) -> None
         (("--name", "a1", "b1"),
          "conflicting options: the pod's name is given both with --name and as an argument\n"),
     ):  # fmt: skip
-        assert tiffin("pod", "create", *words) == (125, "", f"tiffin: {message}"), words
+        code = 125 if "not supported yet" in message else 1
+        assert tiffin("pod", "create", *words) == (code, "", f"tiffin: {message}"), words
     assert tiffin("pod", "stop").err.startswith("tiffin: 'tiffin pod stop' requires at least 1 argument, or --all\n")
     assert tiffin("pod", "stop", "-a", "web").err == "tiffin: --all and names of pods cannot be used together\n"
     assert tiffin("pod", "rm", "-t", "3", "web").err == (

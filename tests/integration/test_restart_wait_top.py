@@ -149,7 +149,7 @@ def test_wait_for_the_removal(engine: tiffin.Engine, tiffin: Runner, busybox: st
 def test_wait_for_nonsense(tiffin: Runner, busybox: str) -> None:
     tiffin.ok("create", "--name", "cc", busybox, "true")
     assert tiffin("wait", "--condition", "ended", "cc") == (
-        125, "", "tiffin: invalid condition: 'ended'\nthe conditions are not-running, next-exit, removed\n",
+        1, "", "tiffin: invalid condition: 'ended'\nthe conditions are not-running, next-exit, removed\n",
     )  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def test_create_ls_inspect_rm(tiffin: Runner, engine_root: str) -> None:
     row = json.loads(tiffin.ok("volume", "ls", "-f", "name=data", "--format", "json"))
     assert (row["Name"], row["Labels"], row["Scope"], row["Size"]) == ("data", "a=1", "local", "N/A")
     assert tiffin("volume", "ls", "-f", "dangling=x") == (
-        125, "", "tiffin: invalid filter 'dangling=x'\nit is true or false\n",
+        1, "", "tiffin: invalid filter 'dangling=x'\nit is true or false\n",
     )  # fmt: skip
     assert tiffin("volume", "rm", "data", "nosuch", anonymous) == (
         1, f"data\n{anonymous}\n", "tiffin: no such volume: nosuch\n`tiffin volume ls` lists what is here\n",
@@ -112,7 +112,9 @@ def test_create_ls_inspect_rm(tiffin: Runner, engine_root: str) -> None:
 )  # fmt: skip
 def test_volumes_that_cannot_be_created(tiffin: Runner, words: str, message: str) -> None:
     result = tiffin("volume", "create", *words.split())
-    assert (result.code, result.err.splitlines()[0]) == (125, f"tiffin: {message}")
+    # What Tiffin has not got is 125, as an option that it has not got.
+    code = 125 if "no quota support" in message else 1
+    assert (result.code, result.err.splitlines()[0]) == (code, f"tiffin: {message}")
     assert tiffin.ok("volume", "ls", "-q") == ""
 
 
@@ -261,7 +263,7 @@ def test_prune_shows_first(tiffin: Runner) -> None:
     tiffin.ok("volume", "create", "named")
     anonymous = tiffin.ok("volume", "create")
     unanswered = tiffin("volume", "prune")
-    assert (unanswered.code, unanswered.out) == (125, f"This would be removed:\n  volume {anonymous}\nTotal: 0B\n")
+    assert (unanswered.code, unanswered.out) == (1, f"This would be removed:\n  volume {anonymous}\nTotal: 0B\n")
     assert tiffin("volume", "prune", input="n\n").code == 0
     assert len(tiffin.ok("volume", "ls", "-q").split()) == 3
     assert tiffin.ok("system", "prune", "--volumes", "-f") == (

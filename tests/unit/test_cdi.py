@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from tiffin.cgroups.devices import DeviceNode, DeviceRule, device_rules
 from tiffin.containers import device_requests
 from tiffin.errors import NotSupportedError, UsageError
 from tiffin.runtime import cdi
 from tiffin.runtime.cdi import Edits, HookEdit, MountEdit, NodeEdit
 from tiffin.runtime.cdi_files import MAX_BYTES, parse, read, read_all
-from tiffin.runtime.security.devices import DeviceNode, DeviceRule, device_rules
 from tiffin.runtime.users import Identity
 
 ONE = [{"name": "one", "containerEdits": {"env": ["A=1"]}}]

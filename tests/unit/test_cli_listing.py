@@ -179,6 +179,8 @@ def test_inspected_objects_are_structs_except_maps() -> None:
     )
     assert listing.render_one("{{range .Mounts}}{{.Source}}{{end}}", facts) == "/a\n"
     assert listing.render_one("json", facts["State"]) == '{"Status":"x"}\n'
+    # How scripts ask whether there is a health check.
+    assert listing.render_one("{{if .State.Health}}checked{{end}}{{json .State.Health}}", facts) == "null\n"
     with pytest.raises(UsageError) as caught:
         listing.render_one("{{.State.Foo}}", facts)
     assert caught.value.message == (

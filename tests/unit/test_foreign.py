@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from tiffin.cgroups.devices import DeviceRule
 from tiffin.errors import CommandNotExecutable, CommandNotFound, LaunchError, NotSupportedError, UsageError
 from tiffin.model.container import Container, ContainerConfig
 from tiffin.model.resources import Resources
 from tiffin.runtime import foreign
 from tiffin.runtime.security import seccomp_json
-from tiffin.runtime.security.devices import DeviceRule
 
 
 def container(**options: Any) -> Container:

@@ -19,7 +19,7 @@ from tiffin.model.image import health_check as of_image
 from tiffin.model.image import health_object
 from tiffin.paths import Paths
 from tiffin.runtime.compile import Confinement, compile_exec
-from tiffin.state.health import HealthResult, go_duration, read_health, read_status
+from tiffin.state.health import HealthResult, go_duration, of_run, read_health, read_status
 from tiffin.state.health import parse as parse_file
 
 SECOND = 10**9
@@ -189,3 +189,12 @@ def test_a_record_keeps_it() -> None:
     }  # fmt: skip
     config = container_from_dict(values).config
     assert (config.health, config.restart.name, config.restart.maximum_retries) == (CHECK, "on-failure", 3)
+
+
+@pytest.mark.parametrize(
+    ("health", "status", "shown"),
+    [("healthy", "running", "healthy"), ("starting", "running", "starting"), ("healthy", "exited", "unhealthy"),
+     ("", "exited", ""), ("healthy", "restarting", "healthy")],
+)  # fmt: skip
+def test_nothing_that_has_ended_is_healthy(health: str, status: str, shown: str) -> None:
+    assert of_run(health, status) == shown

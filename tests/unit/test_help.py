@@ -156,6 +156,17 @@ def _program(seconds: float, quiet: bool = False) -> list[str]:
     return [sys.executable, "-c", PROGRESS.format(seconds=seconds, quiet=quiet)]
 
 
+@pytest.mark.parametrize(("columns", "widest"), [(200, 100), (70, 70), (20, 60)])
+def test_help_fits_a_terminal(columns: int, widest: int) -> None:
+    """Lines of prose, at least: option and example lines are not broken."""
+    with Terminal([sys.executable, "-m", "tiffin", "pod", "--help"], size=(50, columns)) as screen:
+        assert screen.wait() == 0
+        summaries = re.search(r"Commands:(.*?)Run '", screen.text, re.DOTALL)
+        assert summaries is not None
+        assert max(len(line) for line in summaries[1].splitlines()) <= widest
+        assert (re.search(r"\n {12}\S", screen.text) is not None) == (columns < 100), "wrapped below the summary"
+
+
 def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     with Terminal(_program(1.3), size=(24, 40)) as screen:

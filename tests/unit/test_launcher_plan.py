@@ -73,6 +73,7 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("BIND_IN", "/etc/hosts", "/etc/hosts", 1, 1, 0x4000 | 1 << 18)
     plan.add("ATTACH", 0, "/dev/shm", 1, 2, 1, 2, 0x4000 | 1 << 20)
     plan.add("COPY_UP_IN", "/var", 0, "size=1m")
+    plan.add("PROPAGATION_IN", "/var", 1 << 19)
     plan.add("MKDIR_IN", "/d", 0o755)
     plan.add("MKNOD_IN", "/dev/null", 0o20666, 259, 0, 0)
     plan.add("SYMLINK_IN", "/proc/self/fd", "/dev/fd")
@@ -156,7 +157,7 @@ def minimal(*extra: tuple[object, ...]) -> Plan:
 # What only role create knows.
 CREATE_ONLY = {
     "WAIT_START", "HOOKS", "HOOK", "FIND_EXEC", "TIME_OFFSETS", "ID_MAPS", "PERSONALITY", "SCHEDULER",
-    "IO_PRIORITY", "CPU_AFFINITY", "PROPAGATION_IN", "ROOT_AS_IS", "CHROOT",
+    "IO_PRIORITY", "CPU_AFFINITY", "TREE_MAPPED", "ROOT_AS_IS", "CHROOT",
 }  # fmt: skip
 
 
@@ -167,6 +168,7 @@ def create_plan(*extra: tuple[object, ...], root: bool = True) -> Plan:
     plan.add("CLONE", NEWNS | NEWUSER)
     if root:
         plan.add("PROPAGATION", 0x4000 | 1 << 18)
+        plan.add("TREE_MAPPED", 0, "/srv", 1, 1, "0 1 1\n", "0 1 1\n")
         plan.add("ROOT", "/m")
         plan.add("ID_MAPS", "0 1 1\n", "0 1 1\n", "")
         plan.add("PROPAGATION_IN", "/run", 1 << 20)
@@ -221,6 +223,10 @@ def without(plan: Plan, name: str) -> Plan:
         (minimal(("CLONE", NEWNS), ("TREE", 256, "/", "", 0, 0)), "plan: operation 3 TREE: no such tree"),
         (minimal(("CLONE", NEWNS), ("TREE", 1, "/", "", 2, 0)), "plan: operation 3 TREE: bad flag"),
         (minimal(("CLONE", NEWNS), ("TREE", 1, "/", "", 0, 1)), "plan: operation 3 TREE: not between USERNS and CLONE"),
+        (
+            minimal(("CLONE", NEWNS), ("ROOT", "/m"), ("MOUNT_IN", "", "/t", "tmpfs", 1 << 18, "")),
+            "plan: operation 4 MOUNT_IN: not a new mount",
+        ),
         (minimal(("TREE_FROM", 256, "/", "", 0)), "plan: operation 2 TREE_FROM: no such tree"),
         (minimal(*[("TREE_FROM", 0, "/", "", 0)] * 33), "plan: operation 34 TREE_FROM: too many"),
         (minimal(("DONOR", 0, 1)), "plan: operation 2 DONOR: bad pid"),
@@ -254,18 +260,31 @@ def test_role_create_accepts_what_is_its_own(check: Check) -> None:
         (without(create_plan(), "WAIT_START"), "plan: no WAIT_START"),
         (without(create_plan(), "PIVOT"), "plan: ROOT without PIVOT"),
         (create_plan(("ROOT_AS_IS", "/m"), root=False), "plan: ROOT without PIVOT"),
-        (create_plan(("RUN_DIR", "/r")), "plan: operation 13 RUN_DIR: not in this role"),
-        (create_plan(("CHROOT",)), "plan: operation 13 CHROOT: not for this kind of root"),
+        (create_plan(("RUN_DIR", "/r")), "plan: operation 14 RUN_DIR: not in this role"),
+        (create_plan(("CHROOT",)), "plan: operation 14 CHROOT: not for this kind of root"),
         (
             create_plan(("ROOT_AS_IS", "/m"), ("PIVOT",), root=False),
             "plan: operation 7 PIVOT: not for this kind of root",
         ),
-        (create_plan(("PROPAGATION_IN", "/", 1)), "plan: operation 13 PROPAGATION_IN: unknown flags"),
+        (create_plan(("PROPAGATION_IN", "/", 1)), "plan: operation 14 PROPAGATION_IN: unknown flags"),
         (create_plan(("PROPAGATION_IN", "/", 0), root=False), "plan: operation 6 PROPAGATION_IN: before ROOT"),
-        (create_plan(("HOOK", "true", ["true"], [], 0, 0)), "plan: operation 13 HOOK: bad hook"),
-        (create_plan(("HOOK", "/true", [], [], 0, 0)), "plan: operation 13 HOOK: bad hook"),
-        (create_plan(("HOOK", "/true", ["true"], [], 0, 2)), "plan: operation 13 HOOK: bad hook"),
-        (create_plan(("CPU_AFFINITY", bytes(7))), "plan: operation 13 CPU_AFFINITY: bad mask"),
+        (create_plan(("HOOK", "true", ["true"], [], 0, 0)), "plan: operation 14 HOOK: bad hook"),
+        (create_plan(("HOOK", "/true", [], [], 0, 0)), "plan: operation 14 HOOK: bad hook"),
+        (create_plan(("HOOK", "/true", ["true"], [], 0, 2)), "plan: operation 14 HOOK: bad hook"),
+        (create_plan(("CPU_AFFINITY", bytes(7))), "plan: operation 14 CPU_AFFINITY: bad mask"),
+        (
+            create_plan(("ROOT_AS_IS", "/m"), ("TREE_MAPPED", 0, "/", 2, 0, "0 0 1", "0 0 1"), root=False),
+            "plan: operation 7 TREE_MAPPED: bad flag",
+        ),
+        (
+            create_plan(("ROOT_AS_IS", "/m"), ("TREE_MAPPED", 0, "/", 0, 0, "0 0 1", ""), root=False),
+            "plan: operation 7 TREE_MAPPED: bad map",
+        ),
+        (
+            create_plan(("TREE_MAPPED", 256, "/", 0, 0, "0 0 1", "0 0 1"), root=False),
+            "plan: operation 6 TREE_MAPPED: no such tree",
+        ),
+        (create_plan(("TREE_MAPPED", 0, "/", 0, 0, "0 0 1", "0 0 1")), "plan: operation 14 TREE_MAPPED: after PIVOT"),
         (without(create_plan(), "CLONE"), "plan: operation 1 PROPAGATION: without a new mount namespace"),
         (
             without(create_plan(("ROOT_AS_IS", "/m"), ("BIND_IN", "/a", "/b", 0, 0, 0), root=False), "CLONE"),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import socket
+from pathlib import Path
 
 import pytest
 
 from tiffin.containers import log_drivers, log_json, log_syslog, logs
 from tiffin.errors import NotSupportedError, UsageError
-from tiffin.model.container import Container, ContainerConfig, LogConfig
+from tiffin.model.container import UNLIMITED_LOG_BYTES, Container, ContainerConfig, LogConfig
+from tiffin.paths import paths_for
+
+PATHS = paths_for("/store", None)
 
 
 def container(driver: str = "json-file", tagged: tuple[tuple[str, str], ...] = (), **options: str) -> Container:
@@ -121,3 +126,40 @@ def test_journal_names_and_values() -> None:
     assert log_drivers._journal_key("_a-b.C9é") == "A_B_C9_"
     assert log_drivers._journal_field("A", "b") == b"A=b\n"
     assert log_drivers._journal_field("A", "b\nc") == b"A\n\x03\0\0\0\0\0\0\0b\nc\n"
+
+
+def test_a_tag_is_one_word_of_one_message(tmp_path: Path) -> None:
+    """The image's command may be part of it."""
+    hostile = container("syslog", syslog_address=f"unixgram://{tmp_path}/log", tag="{{.Command}}")
+    hostile = hostile.replace(argv=("x\n<0>Jan  1 00:00:00 kernel: fire", "\x1b[2J\r\u2028"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(f"{tmp_path}/log")
+        (_, fields, _), _ = log_drivers.operations(PATHS, hostile)[1]
+    assert fields[5] == b"x_<0>Jan  1 00:00:00 kernel: fire _[2J__["
+
+
+def test_labels_do_not_speak_for_others_in_the_journal(tmp_path: Path) -> None:
+    names = "message PRIORITY object_pid COREDUMP_UNIT unit container_id com.own _pid".split()
+    labels = tuple((name, f"{name}\nUNIT=sshd.service") for name in names)
+    chosen = container("journald", labels, labels_regex=".", journald_address=f"unix://{tmp_path}/journal")
+    (tmp_path / "journal").touch()
+    ((_, fields, _),) = log_drivers.operations(PATHS, chosen)[1]
+    head = fields[5]
+    assert isinstance(head, bytes)
+    own = b"com.own\nUNIT=sshd.service"
+    pid = b"_pid\nUNIT=sshd.service"
+    assert head.startswith(b"CONTAINER_ID=0123456789ab\n") and head.count(b"CONTAINER_ID=") == 1
+    tail = head.partition(b"SYSLOG_IDENTIFIER=0123456789ab\n")[2]
+    assert tail == (
+        b"COM_OWN\n" + len(own).to_bytes(8, "little") + own + b"\nPID\n" + len(pid).to_bytes(8, "little") + pid + b"\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "shown"),
+    [(1 << 20, "1m"), (20 << 20, "20m"), (1536, "1536"), (1 << 30, "1g"), (8 << 10, "8k"), (UNLIMITED_LOG_BYTES, "-1"),
+     (10_000_000, "10000000")],
+)  # fmt: skip
+def test_sizes_are_shown_as_they_are_asked_for(size_bytes: int, shown: str) -> None:
+    log = LogConfig(driver="json-file", max_size_bytes=size_bytes, options=(("tag", "x"),))
+    assert log_drivers.shown_options(log) == {"max-size": shown, "max-file": "3", "tag": "x"}

@@ -52,6 +52,13 @@ def test_pieces_of_a_line_count_once() -> None:
     assert files[0].read() == line(2, "P") + line(3, "P") + line(4) + line(5)
 
 
+@pytest.mark.parametrize(("tail", "shown"), [(0, b""), (1, line(3, "P")), (2, line(2) + line(3, "P"))])
+def test_a_last_line_without_an_end_counts(tail: int, shown: bytes) -> None:
+    files = [io.BytesIO(line(0)), io.BytesIO(line(1) + line(2) + line(3, "P"))]
+    logs._seek_tail(files, tail)  # type: ignore[arg-type]
+    assert b"".join(file.read() for file in files) == shown
+
+
 def test_tail_counts_what_was_there_when_it_looked() -> None:
     file = io.BytesIO(b"".join(map(line, range(10))))
     end = len(file.getvalue())

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tiffin.errors import HostError, UsageError
-from tiffin.runtime.mount_options import MS_REC, PROPAGATION, add_borrowed, add_early_trees, add_mount, add_trees
+from tiffin.runtime.mount_options import (
+    MS_CLEARED,
+    MS_REC,
+    OPTIONS,
+    PROPAGATION,
+    add_borrowed,
+    add_early_trees,
+    add_mount,
+    add_trees,
+)
 from tiffin.runtime.ops import Plan
 
 RPRIVATE = PROPAGATION["rprivate"]
@@ -37,7 +46,7 @@ def plan_of(
 def test_every_listed_option_is_taken(option: str) -> None:
     (*_, (_, fields)) = plan_of(option, "rbind")
     assert option not in str(fields)
-    name, fields = plan_of(option, kind="tmpfs")[-1]
+    name, fields = plan_of(option, kind="tmpfs")[0]
     assert option == "rbind" or option == "bind" or fields[-1] == ""  # type: ignore[index]
     assert name in ("MOUNT_IN", "COPY_UP_IN") or option in ("bind", "rbind")
 
@@ -126,11 +135,26 @@ def test_ids_are_mapped_for_binds_only() -> None:
         plan_of("idmap", kind="tmpfs", mapped=True)
 
 
+def test_a_mount_has_maps_of_its_own() -> None:
+    maps = ("0 5 1\n", "0 6 1\n")
+    (taken, attached) = plan_of("rbind", "ridmap", maps=maps)
+    assert taken == ("TREE_MAPPED", (0, "/s", 1, 1, *maps)) and attached[0] == "ATTACH"
+    assert plan_of("rbind", "idmap", maps=maps)[0] == ("TREE_MAPPED", (0, "/s", 1, 0, *maps))
+    assert plan_of("bind", maps=maps)[0] == ("TREE_MAPPED", (0, "/s", 0, 0, *maps))
+
+
+def test_known_options_are_those_of_the_specification() -> None:
+    assert {"remount"}.union(OPTIONS) == {"remount", "idmap", "ridmap", "dev", *MS_CLEARED, *LISTED}
+
+
 def test_new_mounts() -> None:
     assert plan_of("rro", "noexec", "size=1m", "uid=5", kind="tmpfs") == [
         ("MOUNT_IN", ("/s", "/t", "tmpfs", 1 | 8, "size=1m,uid=5"))
     ]
-    assert plan_of("rshared", kind="tmpfs") == [("MOUNT_IN", ("/s", "/t", "tmpfs", MS_REC | 1 << 20, ""))]
+    assert plan_of("rshared", kind="tmpfs") == [
+        ("MOUNT_IN", ("/s", "/t", "tmpfs", 0, "")),
+        ("PROPAGATION_IN", ("/t", MS_REC | 1 << 20)),
+    ]
     assert plan_of("tmpcopyup", "ro", "mode=700", kind="tmpfs") == [("COPY_UP_IN", ("/t", 1, "mode=700"))]
 
 

@@ -121,6 +121,9 @@ def test_shared_root() -> None:
     assert operations[names(operations).index("PIVOT") + 1] == ("PROPAGATION_IN", "/", 1 << 20)
 
 
+MAP = [{"containerID": 0, "hostID": 5, "size": 1}]
+
+
 @pytest.mark.parametrize(
     ("mount", "expected"),
     [
@@ -153,7 +156,28 @@ def test_shared_root() -> None:
         ),
         (
             {"destination": "/m", "source": "/d", "options": ["rbind", "rro", "rnoatime"]},
-            [("BIND_IN", "/d", "/m", 1, 0x1 | 0x10, 0x4000 | 1 << 18)],
+            [
+                ("TREE", 0, "/d", "", 1, 0),
+                ("ATTACH", 0, "/m", 0, 0, 0x1 | 0x10, 0x70, 0x4000 | 1 << 18),
+            ],
+        ),
+        (
+            {"destination": "/m", "source": "/d", "options": ["rbind", "ro", "size=1m"]},
+            [
+                ("TREE", 0, "/d", "", 1, 0),
+                ("ATTACH", 0, "/m", 0x1, 0, 0, 0, 0x4000 | 1 << 18),
+            ],
+        ),
+        (
+            {"destination": "/m", "source": "/d", "options": ["rbind", "rro"]},
+            [("BIND_IN", "/d", "/m", 1, 0x1, 0x4000 | 1 << 18)],
+        ),
+        (
+            {"destination": "/m", "source": "d", "options": ["bind", "idmap"], "uidMappings": MAP, "gidMappings": MAP},
+            [
+                ("TREE_MAPPED", 0, "/b/d", 0, 0, "0 5 1\n", "0 5 1\n"),
+                ("ATTACH", 0, "/m", 0, 0, 0, 0, 0x4000 | 1 << 18),
+            ],
         ),
     ],
 )
@@ -174,7 +198,19 @@ def test_mounts(mount: dict[str, Any], expected: list[tuple[Any, ...]]) -> None:
         ({"destination": "/m"}, "config.json: mounts[0]: type is missing"),
         (
             {"destination": "/m", "type": "bind", "source": "/d", "options": ["idmap"]},
-            "config.json: mounts[0]: id-mapped mounts are not supported",
+            "config.json: mounts[0]: an id-mapped mount needs uidMappings and gidMappings, here or in linux",
+        ),
+        (
+            {"destination": "/m", "type": "bind", "source": "/d", "uidMappings": MAP},
+            "config.json: mounts[0]: an id-mapped mount needs uidMappings and gidMappings, here or in linux",
+        ),
+        (
+            {"destination": "/m", "type": "tmpfs", "uidMappings": MAP, "gidMappings": MAP},
+            "config.json: mounts[0]: uidMappings and gidMappings are for bind mounts",
+        ),
+        (
+            {"destination": "/m", "type": "tmpfs", "options": ["remount"]},
+            "the mount option 'remount' for /m is for mounts that are there already",
         ),
         (
             {"destination": "/m", "type": "proc", "options": ["tmpcopyup"]},

@@ -89,7 +89,12 @@ def test_ambiguous_ids_and_a_name_that_looks_like_one(paths: Paths) -> None:
     pods.add(paths, pod("abc", "two"))
     with pytest.raises(AmbiguousError) as caught:
         pods.get(paths, "ab")
-    assert str(caught.value).startswith("'ab' is the beginning of several pod IDs (")
+    assert str(caught.value) == "'ab' is the beginning of several pod IDs (abababababab, abcabcabcabc)"
+    for more in ("abd", "abe"):
+        pods.add(paths, pod(more, more * 2))
+    with pytest.raises(AmbiguousError) as caught:
+        pods.get(paths, "ab")
+    assert str(caught.value) == "'ab' is the beginning of several pod IDs (abababababab, abcabcabcabc, abdabdabdabd, …)"
     pods.add(paths, pod("d", "ab"))
     assert pods.get(paths, "ab").name == "ab"
 

@@ -83,7 +83,7 @@ def test_invalid(text: str, reason: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_reference(text)
     assert str(caught.value) == f"invalid reference format: {reason}: {text!r}"
-    assert caught.value.exit_code == 125
+    assert caught.value.exit_code == 1
 
 
 def test_key() -> None:

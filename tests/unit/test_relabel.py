@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tiffin.errors import HostError
+from tiffin.storage import relabel as module
 from tiffin.storage.relabel import relabel, shared_label
 
 LABEL = "system_u:object_r:container_file_t:s0:c1,c2"
@@ -59,3 +60,36 @@ def test_a_single_file(tree: str) -> None:
     relabel(f"{tree}/file", LABEL, shared=False, xattr=XATTR)
     assert os.getxattr(f"{tree}/file", XATTR).decode() == LABEL
     assert os.listxattr(f"{tree}/dir") == []
+
+
+def test_a_directory_exchanged_for_a_link_leads_nowhere(tree: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that has the directory too acts between the look at a name and the way into it."""
+    outside = tempfile.mkdtemp(dir="/var/tmp")
+    Path(f"{outside}/victim").touch()
+    label = module._label
+
+    def exchange(path: str, value: bytes, xattr: str) -> None:
+        label(path, value, xattr)
+        if path.endswith("/dir"):
+            os.rename(f"{tree}/dir", f"{tree}/away")
+            os.symlink(outside, f"{tree}/dir")
+
+    monkeypatch.setattr(module, "_label", exchange)
+    try:
+        relabel(tree, LABEL, shared=False, xattr=XATTR)
+        assert (os.listxattr(outside), os.listxattr(f"{outside}/victim")) == ([], [])
+    finally:
+        shutil.rmtree(outside)
+
+
+def test_a_directory_that_goes_meanwhile(tree: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    label = module._label
+
+    def remove(path: str, value: bytes, xattr: str) -> None:
+        label(path, value, xattr)
+        if path.endswith("/dir"):
+            shutil.rmtree(f"{tree}/dir")
+
+    monkeypatch.setattr(module, "_label", remove)
+    relabel(tree, LABEL, shared=False, xattr=XATTR)
+    assert labels(tree) == dict.fromkeys((".", "file"), LABEL)

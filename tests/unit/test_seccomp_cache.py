@@ -16,7 +16,7 @@ from tiffin.errors import UsageError
 from tiffin.runtime.security import seccomp
 from tiffin.runtime.security.capabilities import ALL, BITS, DEFAULT_MASK
 from tiffin.runtime.security.default_profile import default_profile
-from tiffin.runtime.security.seccomp import RELEVANT_CAPS, VERSION, filter_bytes, load_filter
+from tiffin.runtime.security.seccomp import RELEVANT_CAPS, VERSION, load_filter
 from tiffin.runtime.security.seccomp_compile import compile_profile
 from tiffin.runtime.security.seccomp_profile import parse_profile
 
@@ -62,9 +62,9 @@ def test_the_second_time_comes_from_the_cache(tmp_path: Path, monkeypatch: pytes
 
 
 def test_capabilities_that_matter_make_another_filter(tmp_path: Path) -> None:
-    plain = filter_bytes(None, DEFAULT_MASK, str(tmp_path))
-    assert filter_bytes(None, ALL, str(tmp_path)) != plain
-    assert filter_bytes(None, DEFAULT_MASK, str(tmp_path)) == plain
+    plain = load_filter(None, DEFAULT_MASK, str(tmp_path))
+    assert load_filter(None, ALL, str(tmp_path)) != plain
+    assert load_filter(None, DEFAULT_MASK, str(tmp_path)) == plain
     assert len(list((tmp_path / "seccomp").iterdir())) == 2
 
 
@@ -102,7 +102,7 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path: Path) -> None:
 
 def test_unconfined_is_no_filter(tmp_path: Path) -> None:
     assert load_filter("unconfined", DEFAULT_MASK, str(tmp_path)) is None
-    assert filter_bytes("unconfined", DEFAULT_MASK, None) is None
+    assert load_filter("unconfined", DEFAULT_MASK, None) is None
 
 
 def test_a_profile_from_a_file(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_cache_hit_imports_nothing_heavy(tmp_path: Path) -> None:
     load_filter(None, DEFAULT_MASK, str(tmp_path))
     code = (
         "import sys; from tiffin.runtime.security import seccomp, capabilities;"
-        f"seccomp.filter_bytes(None, capabilities.DEFAULT_MASK, {str(tmp_path)!r});"
+        f"seccomp.load_filter(None, capabilities.DEFAULT_MASK, {str(tmp_path)!r});"
         "print(sorted(name for name in sys.modules if name in ('json', 'hashlib', 're', 'struct', 'typing', 'enum')"
         " or 'seccomp_' in name or 'syscalls' in name or 'bpf' in name))"
     )

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tiffin.cgroups import devices
 from tiffin.errors import HostError, UsageError
 from tiffin.model.container import Device
-from tiffin.runtime.security import devices, lsm, masks
+from tiffin.runtime.security import lsm, masks
 from tiffin.runtime.security.options import SecurityOptions, parse_security_opts
 
 
@@ -121,24 +122,6 @@ def test_sysctls() -> None:
     ):  # fmt: skip
         with pytest.raises(UsageError) as caught:
             masks.check_sysctls([(key, "1")], network=network, ipc=ipc)
-        assert str(caught.value) == message
-
-
-def test_parsing_devices() -> None:
-    same = Device(host_path="/dev/fuse", container_path="/dev/fuse")
-    assert devices.parse_device("/dev/fuse") == same
-    assert devices.parse_device("/dev/fuse:/dev/fuse:mwr").permissions == "mwr"
-    assert devices.parse_device("/dev/fuse:r") == same.replace(permissions="r")
-    assert devices.parse_device("/dev/fuse:/dev/../dev/x").container_path == "/dev/x"
-    for text, message in (
-        ("/dev/fuse:/x:q", "--device '/dev/fuse:/x:q' has the permissions 'q', which are not of r, w and m"),
-        ("/dev/fuse:/x:rr", "--device '/dev/fuse:/x:rr' has the permissions 'rr', which are not of r, w and m"),
-        ("/a:/b:/c:rw", "--device '/a:/b:/c:rw' is not HOST[:CONTAINER[:rwm]]"),
-        ("fuse", "--device 'fuse' needs absolute paths, and 'fuse' is none"),
-        ("/dev/fuse:q", "--device '/dev/fuse:q' needs absolute paths, and 'q' is none"),
-    ):
-        with pytest.raises(UsageError) as caught:
-            devices.parse_device(text)
         assert str(caught.value) == message
 
 

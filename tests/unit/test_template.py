@@ -178,6 +178,20 @@ def test_errors_say_what_docker_says(source: str, message: str) -> None:
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("source", "column"),
+    [
+        ("{{", 0), ("a {{.Name", 2), ("a {{- .Name ", 2), ("{{.Name}}ü{{nosuch}}", 13), ("{{.Name}}\n{{end}}", 2),
+        ("{{.Name}}{{break}}", 11), ("{{(1}}", 4), ("{{range .Ports}}", 16), ('{{"abc}}', 2), ("{{/* open", 2),
+        ("{{1x}}", 2), ("{{.Nope}}", None),
+    ],
+)  # fmt: skip
+def test_the_column_of_what_is_no_template(source: str, column: int | None) -> None:
+    with pytest.raises(TemplateError) as caught:
+        render(source)
+    assert caught.value.column == column
+
+
 def test_a_template_that_calls_itself_ends() -> None:
     with pytest.raises(TemplateError) as caught:
         render('{{define "x"}}{{template "x"}}{{end}}{{template "x"}}')

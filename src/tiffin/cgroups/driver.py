@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Protocol
 
+    from tiffin.cgroups.devices import DeviceRule
     from tiffin.cgroups.layout import Layout
     from tiffin.model.resources import Resources
-    from tiffin.runtime.security.devices import DeviceRule
 
 
 class CgroupPlan(Record):

@@ -5,19 +5,18 @@ from __future__ import annotations
 import errno
 import os
 
-from tiffin.cgroups import files, limits
+from tiffin.cgroups import devices, files, limits
 from tiffin.cgroups.driver import CgroupPlan, CgroupStats
 from tiffin.cgroups.view import v2_mounts
 from tiffin.errors import HostError
 from tiffin.model.resources import Resources
-from tiffin.runtime.security import devices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from tiffin.cgroups.devices import DeviceRule
     from tiffin.cgroups.layout import Layout
-    from tiffin.runtime.security.devices import DeviceRule
 
     Write = Callable[[str, str], None]
 

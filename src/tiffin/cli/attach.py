@@ -68,7 +68,7 @@ def _start(context: Context, parsed: Parsed) -> int:
 
 
 def _boot(context: Context, parsed: Parsed) -> int:
-    from tiffin.cli.report import show_error
+    from tiffin.cli.report import exit_code, show_error
 
     if parsed.arguments or parsed.flag("all"):
         raise UsageError("--boot takes no containers", hint=parsed.verb.see_help)
@@ -78,7 +78,7 @@ def _boot(context: Context, parsed: Parsed) -> int:
             print(result.name)
         else:
             show_error(context, result.error)
-            code = code or result.error.exit_code
+            code = code or exit_code(result.error)
     return code
 
 

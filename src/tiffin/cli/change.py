@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 from tiffin.cli.container_flags import CREATE_OPTIONS
-from tiffin.cli.options import Option, Verb, absent
-from tiffin.cli.report import for_each
+from tiffin.cli.lifecycle import CONTAINERS, SIGNAL_FIRST, TIMEOUT
+from tiffin.cli.options import Verb, absent
+from tiffin.cli.report import each_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tiffin.cli.context import Context
     from tiffin.cli.options import Parsed
 
-_ARGUMENTS = "CONTAINER [CONTAINER...]"
 _LIMITS = (
     "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems", "memory", "memory-reservation", "memory-swap", "pids-limit",
 )  # fmt: skip
 
 
 def _pause(context: Context, parsed: Parsed) -> int:
-    def pause(reference: str) -> str:
-        context.engine.pause(reference)
-        return reference
-
-    return for_each(context, parsed.arguments, pause)
+    return each_named(context, parsed.arguments, context.engine.pause)
 
 
 def _unpause(context: Context, parsed: Parsed) -> int:
-    def unpause(reference: str) -> str:
-        context.engine.unpause(reference)
-        return reference
-
-    return for_each(context, parsed.arguments, unpause)
+    return each_named(context, parsed.arguments, context.engine.unpause)
 
 
 def _restart(context: Context, parsed: Parsed) -> int:
-    timeout_s = parsed.number("timeout")
-    signal = parsed.text("signal")
-
-    def restart(reference: str) -> str:
-        context.engine.restart(reference, timeout_s=timeout_s, signal=signal)
-        return reference
-
-    return for_each(context, parsed.arguments, restart)
+    timeout_s, signal = parsed.number("timeout"), parsed.text("signal")
+    return each_named(
+        context,
+        parsed.arguments,
+        lambda reference: context.engine.restart(reference, timeout_s=timeout_s, signal=signal),
+    )
 
 
 def _rename(context: Context, parsed: Parsed) -> int:
@@ -63,19 +53,16 @@ def _update(context: Context, parsed: Parsed) -> int:
         raise UsageError("you must provide one or more flags when using this command", hint=parsed.verb.see_help)
     changes = resources(parsed)
     restart = restart_policy(parsed) if parsed.given("restart") else None
-
-    def update(reference: str) -> str:
-        context.engine.update(reference, changes, restart=restart)
-        return reference
-
-    return for_each(context, parsed.arguments, update)
+    return each_named(
+        context, parsed.arguments, lambda reference: context.engine.update(reference, changes, restart=restart)
+    )
 
 
 PAUSE = Verb(
     name="pause",
     summary="Have all processes of one or more containers stand still",
     run=_pause,
-    arguments=_ARGUMENTS,
+    arguments=CONTAINERS,
     minimum=1,
     maximum=None,
     examples=(("tiffin pause web", "it stays in memory and runs on with `tiffin unpause web`"),),
@@ -85,7 +72,7 @@ UNPAUSE = Verb(
     name="unpause",
     summary="Let one or more paused containers run on",
     run=_unpause,
-    arguments=_ARGUMENTS,
+    arguments=CONTAINERS,
     minimum=1,
     maximum=None,
     examples=(("tiffin unpause $(tiffin ps -q --filter status=paused)", "all that stand still"),),
@@ -95,16 +82,10 @@ RESTART = Verb(
     name="restart",
     summary="Stop one or more containers, if they run, and start them",
     run=_restart,
-    arguments=_ARGUMENTS,
+    arguments=CONTAINERS,
     minimum=1,
     maximum=None,
-    options=(
-        Option(name="signal", short="s", word="signal", help="Signal to send first", default="the container's"),
-        Option(
-            name="timeout", alias="time", short="t", kind="int", word="seconds",
-            help="Seconds to wait before killing it; -1 waits for ever", default="the container's, or 10",
-        ),
-    ),
+    options=(SIGNAL_FIRST, TIMEOUT),
     examples=(("tiffin restart -t 2 web", "asks it to end, kills after 2 seconds, and starts it again"),),
 )  # fmt: skip
 
@@ -122,7 +103,7 @@ UPDATE = Verb(
     name="update",
     summary="Change the limits and the restart policy of one or more containers",
     run=_update,
-    arguments=_ARGUMENTS,
+    arguments=CONTAINERS,
     minimum=1,
     maximum=None,
     description="A running container has the new limits at once. They are kept for every later start.",

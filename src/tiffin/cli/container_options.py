@@ -118,7 +118,7 @@ def _each(parsed: Parsed, name: str, convert: Callable[[str], T]) -> tuple[T, ..
         try:
             values.append(convert(text))
         except ValueError as error:
-            raise parsed.invalid(name, text, str(error)) from None
+            raise parsed.malformed(name, text, str(error)) from None
     return tuple(values)
 
 
@@ -131,7 +131,7 @@ def _bytes(parsed: Parsed, name: str, *, negative: bool = False) -> int | None:
     try:
         return parse_bytes(text) or None
     except ValueError as error:
-        raise parsed.invalid(name, text, str(error)) from None
+        raise parsed.malformed(name, text, str(error)) from None
 
 
 def _entrypoint(parsed: Parsed) -> tuple[str, ...] | None:
@@ -146,6 +146,8 @@ def _network(parsed: Parsed) -> str:
     if len(networks) > 1:
         raise NotSupportedError("several --network options are not supported yet: Tiffin has only none and host so far")
     network = networks[0] if networks else "none"
+    if network == "container:":
+        raise UsageError("invalid network mode: invalid container format container:<name|id>")
     if network not in ("none", "host") and not (_is_another(network) or network.startswith("ns:/")):
         raise NotSupportedError(
             f"--network {network} is not supported yet: Tiffin has no bridge networks so far",
@@ -248,7 +250,7 @@ def _is_access(text: str) -> bool:
 
 
 def _device_rule(text: str) -> str:
-    from tiffin.runtime.security.devices import parse_rule
+    from tiffin.cgroups.devices import parse_rule
 
     try:
         parse_rule(text)
@@ -346,7 +348,7 @@ def _cpus(parsed: Parsed) -> float | None:
         if not 0 <= cpus < 1e6:
             raise ValueError
     except ValueError:
-        raise parsed.invalid("cpus", text, "not a number of CPUs such as 1.5") from None
+        raise parsed.malformed("cpus", text, "not a number of CPUs such as 1.5") from None
     return cpus or None
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 
 from tiffin.cli.options import Option, Verb
-from tiffin.errors import NotSupportedError, UsageError
+from tiffin.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def _cp(context: Context, parsed: Parsed) -> int:
     from_name, from_path = split(source)
     to_name, to_path = split(destination)
     if from_name and to_name:
-        raise NotSupportedError(
+        raise UsageError(
             "copying between containers is not supported",
             hint=f"tiffin cp {source} - | tiffin cp - {destination}",
         )

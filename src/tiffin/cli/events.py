@@ -54,7 +54,7 @@ def _events(context: Context, parsed: Parsed) -> int:
     for text in parsed.items("filter"):
         name, equals, value = text.partition("=")
         if not equals:
-            raise parsed.invalid("filter", text, "bad format of filter (expected name=value)")
+            raise parsed.malformed("filter", text, "bad format of filter (expected name=value)")
         filters.setdefault(name.strip().lower(), []).append(value.strip())
     if since_ns is None and until_ns is None:
         since_ns = now_ns

@@ -7,7 +7,7 @@ from tiffin.cli.container_options import environment, workdir
 from tiffin.cli.options import Option, Verb
 from tiffin.cli.passing import OPTIONS as PASSING
 from tiffin.cli.passing import pass_fds
-from tiffin.errors import UsageError
+from tiffin.errors import CommandNotExecutable, LaunchError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
 
 def _exec(context: Context, parsed: Parsed) -> int:
+    try:
+        return _run(context, parsed)
+    except LaunchError as error:
+        if error.exit_code == LaunchError.exit_code:
+            # As in Docker: 126 is whatever kept the command from being executed, once there was a container for it.
+            raise CommandNotExecutable(error.message, hint=error.hint) from error
+        raise
+
+
+def _run(context: Context, parsed: Parsed) -> int:
     container, *command = parsed.arguments
     details: dict[str, Any] = {
         "user": parsed.text("user"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Never
 
 _VERB = r"(?s)%([-+# 0]*)(\*|\d+)?(?:\.(\*|\d*))?(.)?"
 
@@ -17,10 +17,19 @@ class Fields(dict[str, "Any"]):
 
     type_name = "object"
     missing = "can't evaluate field {name} in type {type}"
+    optional: frozenset[str] = frozenset()  # fields that may be missing all the same, and are nothing then
 
     def for_json(self) -> dict[str, Any]:
         """The fields under the names that they have in JSON."""
         return self
+
+
+class NilSlice(list["Never"]):
+    """A slice that is nil: empty everywhere but in JSON, where it is null."""
+
+
+class NilMap(dict[str, "Never"]):
+    """A map that is nil, likewise."""
 
 
 class NoValue:

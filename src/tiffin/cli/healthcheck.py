@@ -29,6 +29,7 @@ RUN = Verb(
     arguments="CONTAINER",
     minimum=1,
     maximum=1,
+    failed=125,
     description="Exit code 0 when all is well, 1 when not, 125 when there is no check. It does not count for the "
     "container's health, which `tiffin inspect` shows.",
     examples=(("tiffin healthcheck run web && echo fine", "ask in a script"),),

@@ -10,7 +10,7 @@ from tiffin.cli.options import Option, Verb, absent
 from tiffin.cli.report import for_each, show_error
 from tiffin.cli.table import ellipsis
 from tiffin.cli.units import ago, local_time, parse_moment, rfc3339, size
-from tiffin.errors import NotFoundError
+from tiffin.errors import AmbiguousError, NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _rmi(context: Context, parsed: Parsed) -> int:
         try:
             return "\n".join(context.engine.remove_image(reference, force=force)) or None
         except NotFoundError as error:
-            if not force:
+            if not force or isinstance(error, AmbiguousError):
                 raise
             show_error(context, error)  # said, but no failure: what was wanted is so
             return None
@@ -236,6 +236,7 @@ TAG = Verb(
     arguments="SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
     minimum=2,
     maximum=2,
+    interspersed=False,
     examples=(("tiffin tag debian:bookworm base", "the same as base:latest"),),
 )
 HISTORY = Verb(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from tiffin.cli.go_format import Fields
+from tiffin.cli.go_format import Fields, NilMap, NilSlice
 from tiffin.cli.options import Option, Verb
-from tiffin.cli.report import show_error
-from tiffin.errors import AmbiguousError, NotFoundError, NotSupportedError, TiffinError
+from tiffin.cli.report import exit_code, show_error
+from tiffin.errors import AmbiguousError, NotFoundError, NotSupportedError, StoreError, TiffinError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +23,21 @@ _MAPS = frozenset((
     "Sysctls", "Tmpfs", "Volumes",
 ))  # fmt: skip
 
+# What Go has as slices and maps is empty where JSON says null: templates show [] and count 0.
+_SLICES = frozenset(
+    "Aliases Binds CapAdd CapDrop Cmd DNSNames DeviceCgroupRules DeviceRequests Devices Dns DnsOptions DnsSearch "
+    "Entrypoint Env ExecIDs ExtraHosts GroupAdd Links MaskedPaths OnBuild ReadonlyPaths RepoDigests RepoTags "
+    "SecondaryIPAddresses SecondaryIPv6Addresses SecurityOpt Shell Ulimits VolumesFrom".split()
+)
+_NIL_MAPS = _MAPS | {"DriverOpts"}
+
 
 class Object(Fields):
     """Docker reads inspected objects as maps in which every key must exist."""
 
     missing = 'map has no entry for key "{name}"'
+    # `{{if .State.Health}}` is how scripts ask; Docker shows these only when there is something to show.
+    optional = frozenset(("Annotations", "ExposedPorts", "Health", "Healthcheck", "SizeRootFs", "SizeRw", "StopSignal"))
 
 
 def structured(value: Any, key: str = "", parent: str = "") -> Any:
@@ -37,7 +47,9 @@ def structured(value: Any, key: str = "", parent: str = "") -> Any:
         return inside if key in _MAPS or f"{key}/{parent}" in _MAPS else Object(inside)
     if isinstance(value, list):
         return [structured(item, key, parent) for item in value]
-    return value
+    if value is None and key in _SLICES:
+        return NilSlice()
+    return NilMap() if value is None and key in _NIL_MAPS else value
 
 
 def _inspect(context: Context, parsed: Parsed) -> int:
@@ -77,9 +89,11 @@ def show(context: Context, parsed: Parsed, readers: Sequence[Callable[[str], dic
                 facts["SizeRw"] = context.engine.container_size(facts["Id"])[0]
                 facts["SizeRootFs"] = facts["SizeRw"] + context.engine.image(facts["Image"]).size_bytes
             found.append(facts)
+        except StoreError:
+            raise
         except TiffinError as error:
             failures.append(error)
-            code = code or error.exit_code
+            code = code or exit_code(error)
     format = parsed.text("format")
     if format == "json":
         from tiffin.cli.template_functions import to_json
@@ -108,6 +122,10 @@ def _first(readers: Sequence[Callable[[str], dict[str, Any]]], reference: str, k
             raise
         except NotFoundError as error:
             missing = error
+        except UsageError:
+            if len(readers) == 1:
+                raise
+            # No name that an image may have: so there is none of this name.
     if len(readers) == 1 and missing is not None:
         raise missing
     raise NotFoundError(f"no such {kind}: {reference}")

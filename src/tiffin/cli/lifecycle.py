@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from tiffin.cli.options import Option, Verb, absent
-from tiffin.cli.report import for_each, show_error
-from tiffin.errors import NotFoundError
+from tiffin.cli.report import each_named, for_each, show_error
+from tiffin.errors import AmbiguousError, NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tiffin.cli.context import Context
     from tiffin.cli.options import Parsed
 
-_ARGUMENTS = "CONTAINER [CONTAINER...]"
+CONTAINERS = "CONTAINER [CONTAINER...]"
+# Of stop and restart.
+SIGNAL_FIRST = Option(name="signal", short="s", word="signal", help="Signal to send first", default="the container's")
+TIMEOUT = Option(
+    name="timeout", alias="time", short="t", kind="int", word="seconds",
+    help="Seconds to wait before killing it; -1 waits for ever", default="the container's, or 10",
+)  # fmt: skip
 
 
 def _stop(context: Context, parsed: Parsed) -> int:
-    timeout_s = parsed.number("timeout")
-    signal = parsed.text("signal")
-
-    shutdown = parsed.flag("boot")
-
-    def stop(reference: str) -> str:
-        context.engine.stop(reference, timeout_s=timeout_s, signal=signal, shutdown=shutdown)
-        return reference
-
-    return for_each(context, all_or_named(context, parsed, running=True), stop)
+    timeout_s, signal, shutdown = parsed.number("timeout"), parsed.text("signal"), parsed.flag("boot")
+    return each_named(
+        context,
+        all_or_named(context, parsed, running=True),
+        lambda reference: context.engine.stop(reference, timeout_s=timeout_s, signal=signal, shutdown=shutdown),
+    )
 
 
 def all_or_named(context: Context, parsed: Parsed, *, running: bool) -> list[str]:
@@ -47,13 +49,9 @@ def all_or_named(context: Context, parsed: Parsed, *, running: bool) -> list[str
 
 
 def _kill(context: Context, parsed: Parsed) -> int:
-    signal = parsed.text("signal") or "KILL"
-
-    def kill(reference: str) -> str:
-        context.engine.kill(reference, signal=int(signal) if signal.isdigit() else signal)
-        return reference
-
-    return for_each(context, parsed.arguments, kill)
+    text = parsed.text("signal") or "KILL"
+    signal = int(text) if text.isdigit() else text
+    return each_named(context, parsed.arguments, lambda reference: context.engine.kill(reference, signal=signal))
 
 
 def _wait(context: Context, parsed: Parsed) -> int:
@@ -72,7 +70,7 @@ def _rm(context: Context, parsed: Parsed) -> int:
         try:
             context.engine.remove(reference, force=force, volumes=volumes)
         except NotFoundError as error:
-            if not force:
+            if not force or isinstance(error, AmbiguousError):
                 raise
             show_error(context, error)  # said, but no failure: what was wanted is so
             return None
@@ -85,25 +83,22 @@ STOP = Verb(
     name="stop",
     summary="Stop one or more running containers",
     run=_stop,
-    arguments=_ARGUMENTS,
+    arguments=CONTAINERS,
     maximum=None,
     options=(
         Option(name="all", short="a", kind="bool", help="All that run"),
         Option(name="boot", kind="bool", help="As the host's shutdown does: `start --boot` starts it again"),
-        Option(name="signal", short="s", word="signal", help="Signal to send first", default="the container's"),
-        Option(
-            name="timeout", alias="time", short="t", kind="int", word="seconds",
-            help="Seconds to wait before killing it; -1 waits for ever", default="the container's, or 10",
-        ),
+        SIGNAL_FIRST,
+        TIMEOUT,
     ),
     examples=(("tiffin stop web", "asks, and kills after 10 seconds"), ("tiffin stop -t 0 web", "kills at once")),
-)  # fmt: skip
+)
 
 KILL = Verb(
     name="kill",
     summary="Send a signal to one or more running containers",
     run=_kill,
-    arguments=_ARGUMENTS,
+    arguments=CONTAINERS,
     minimum=1,
     maximum=None,
     options=(Option(name="signal", short="s", word="signal", help="Name or number", default="KILL"),),
@@ -114,7 +109,7 @@ WAIT = Verb(
     name="wait",
     summary="Wait until one or more containers stop, then print their exit codes",
     run=_wait,
-    arguments=_ARGUMENTS,
+    arguments=CONTAINERS,
     minimum=1,
     maximum=None,
     options=(
@@ -135,7 +130,7 @@ RM = Verb(
     name="rm",
     summary="Remove one or more containers",
     run=_rm,
-    arguments=_ARGUMENTS,
+    arguments=CONTAINERS,
     minimum=1,
     maximum=None,
     options=(

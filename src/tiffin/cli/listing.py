@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tiffin.cli.options import Parsed
+    from tiffin.cli.template_tree import TemplateError
 
 FORMAT = Option(
     name="format", word="template", help="'table', 'table TEMPLATE', 'json', or a Go template such as '{{.ID}}'"
@@ -76,9 +77,9 @@ def _rendered(source: str, rows: Sequence[Fields], *, header: bool = False) -> l
         raise template_error(error, rows[0] if rows else None) from None
 
 
-def template_error(error: Exception, fields: Fields | None = None) -> UsageError:
+def template_error(error: TemplateError, fields: Fields | None = None) -> UsageError:
     """The error for a template, with the fields that there are when it asked for another."""
-    hint = None
+    hint = None if error.column is None else f"at column {error.column}"
     if fields is not None and "can't evaluate field" in str(error):
         hint = "The fields are " + ", ".join(sorted(fields)) + "."
     return UsageError(f"template parsing error: {error}", hint=hint)
@@ -105,7 +106,7 @@ def parse_filters(parsed: Parsed, known: Iterable[str], absent: dict[str, str] |
         name, equals, value = text.partition("=")
         name = name.strip().lower()
         if not equals:
-            raise parsed.invalid("filter", text, "bad format of filter (expected name=value)")
+            raise parsed.malformed("filter", text, "bad format of filter (expected name=value)")
         if absent and name in absent:
             from tiffin.errors import NotSupportedError
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from tiffin.cli.units import parse_bytes
-from tiffin.model.container import LogConfig
+from tiffin.model.container import UNLIMITED_LOG_BYTES, LogConfig
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tiffin.cli.options import Parsed
-
-UNLIMITED = 1 << 62
 
 
 def log_config(parsed: Parsed) -> LogConfig:
@@ -24,7 +22,7 @@ def log_config(parsed: Parsed) -> LogConfig:
             if driver in ("none", "passthrough"):
                 others[key] = value
             elif key == f"{prefix}max-size":
-                sizes["max_size_bytes"] = UNLIMITED if value == "-1" else _positive(parse_bytes(value))
+                sizes["max_size_bytes"] = UNLIMITED_LOG_BYTES if value == "-1" else _positive(parse_bytes(value))
             elif key == f"{prefix}max-file":
                 sizes["max_files"] = _positive(_number(value))
             elif key == "max-buffer-size":

@@ -63,10 +63,9 @@ def _rule_words(words: list[str], parsed: Parsed) -> list[str]:
 
 def _serve(context: Context, words: list[str]) -> int:
     user = _user()
+    _leave_the_session()
     config = login_config.read(user.pw_name)
     if context.root is None:
-        # Never what the environment says.
-        os.environ.pop("TIFFIN_ROOT", None)
         context.root = config.root or None
         context.storage = config.storage or None
     name = container_name(user.pw_name, user.pw_uid)
@@ -76,6 +75,20 @@ def _serve(context: Context, words: list[str]) -> int:
         if config.stop == "last" and session.is_last():
             context.engine.stop(name)
         return code
+
+
+def _leave_the_session() -> None:
+    """Be rid of what sudo lets through of the user's: nobody else may wait for, or live with, what one user chose.
+
+    A terminal's Ctrl-Z would stop us with the store's lock in our hands, whoever we run as.
+    """
+    import signal
+
+    os.umask(0o022)
+    for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_IGN)
+    for name in [name for name in os.environ if name.startswith("TIFFIN_")]:
+        del os.environ[name]
 
 
 def _user() -> struct_passwd:
@@ -211,6 +224,7 @@ LOGIN_SHELL = Verb(
     ),
     interspersed=False,
     container_codes=True,
+    failed=125,
     description="For /etc/passwd, where it is called tiffin-login-shell. The container login-USER is made of the image "
     f"host, or what {login_config.PATH} says, at the first login, with the user's home directory, and stays. It needs "
     "a rule for sudo, see docs/LOGIN.md.",

@@ -8,7 +8,7 @@ import sys
 from tiffin.cli import commands
 from tiffin.cli.context import Context
 from tiffin.cli.options import HelpAsked, Option, Parsed, Verb, absent, parse
-from tiffin.errors import NotSupportedError, TiffinError, UsageError
+from tiffin.errors import NotSupportedError, TiffinError, UsageError, as_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,11 +71,10 @@ def main(argv: Sequence[str] | None = None, *, process_ends: bool = False) -> in
         sys.stdout.flush()  # while a failure can still be told
         return code
     except TiffinError as error:
-        from tiffin.cli.report import show_error
+        from tiffin.cli.report import exit_code, show_error
 
         show_error(call.context, error)
-        inside = call.verb is not None and call.verb.container_codes
-        return 125 if inside and error.exit_code < 125 else error.exit_code
+        return exit_code(error, call.verb)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
@@ -111,13 +110,14 @@ class _Call:
     def __init__(self, words: list[str]) -> None:
         self._words = words
         self.context: Context | None = None
-        self.verb: Verb | None = None
+        self.verb: Verb | None = None  # when its options and arguments were understood
+        self.asked: Verb | None = None  # whose help it is
 
     def run(self) -> int:
         try:
             return self._run()
         except HelpAsked:
-            _print_help(self.verb)
+            _print_help(self.asked)
             return 0
 
     def _run(self) -> int:
@@ -128,7 +128,8 @@ class _Call:
             print(f"Tiffin version {__version__}")
             return 0
         name, rest = _split(options.arguments)
-        self.verb, rest = _find(name, rest)
+        verb, rest = _find(name, rest)
+        self.asked = verb
         self.context = Context(
             root=options.text("root"),
             run_root=options.text("run-root"),
@@ -137,7 +138,9 @@ class _Call:
             userns=options.text("userns"),
             cdi_dirs=options.items("cdi-spec-dir"),
         )
-        code = self.verb.run(self.context, parse(self.verb, rest))
+        parsed = parse(verb, rest)
+        self.verb = verb
+        code = verb.run(self.context, parsed)
         if self.context.debug is not None:
             self.context.debug(f"exit code {code}")
         return code
@@ -148,10 +151,10 @@ def _system_refused(call: _Call, error: OSError) -> int:
     from tiffin.cli.report import show_error
 
     what = f"{error.filename}" if error.filename else "cannot write the output"
-    shown = TiffinError(f"{what}: {error.strerror or error}")
+    shown = TiffinError(f"{what}: {error.strerror or error}", hint=as_root(error))
     shown.__cause__ = error
     show_error(call.context, shown)
-    return 125 if call.verb is not None and call.verb.container_codes else 1
+    return call.verb.failed if call.verb is not None else 1
 
 
 def _discard_output() -> None:

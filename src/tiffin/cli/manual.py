@@ -26,8 +26,8 @@ _ENVIRONMENT = (
 )
 _CODES = (
     ("0", "It went well."),
-    ("1", "Something was not found, was in conflict, or failed."),
-    ("125", "The command line makes no sense, or, of run, create and exec, Tiffin itself failed."),
+    ("1", "Something was not found, was in conflict, or failed, or there are too few arguments or too many."),
+    ("125", "An option makes no sense or is not there, or, of run, Tiffin itself failed."),
     ("126, 127", "The command inside cannot be executed, or was not found."),
     ("128+N", "What ran inside was ended by the signal N."),
 )

@@ -1,11 +1,12 @@
 """Options as data, with the grammar that Docker's users know (pflag's): `--name value`, `--name=value`, `-it`, `-eA=1`.
 
-Errors: UsageError for what makes no sense, NotSupportedError for what Docker has and Tiffin has not yet.
+Errors: OptionError for options that make no sense, UsageError for too many or too few arguments, NotSupportedError for
+what Docker has and Tiffin has not yet.
 """
 
 from __future__ import annotations
 
-from tiffin.errors import NotSupportedError, UsageError
+from tiffin.errors import NotSupportedError, OptionError, UsageError
 from tiffin.model.record import Record
 
 TYPE_CHECKING = False
@@ -44,7 +45,8 @@ class Verb(Record):
 
     `absent` maps the options that Docker has and Tiffin lacks to (long name, reason), see `absent()`.
     `interspersed` is False where options end at the first argument, because the rest belongs to a command inside.
-    `container_codes`: the exit code is that of a process inside, so Tiffin's own failures are 125 or more.
+    `container_codes`: the exit code is that of a process inside, so one that cannot be started is 126 or 127.
+    `failed` is the least exit code of a failure once the command line was understood.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Verb(Record):
     description: str = ""
     interspersed: bool = True
     container_codes: bool = False
+    failed: int = 1
     hidden: bool = False
 
     @property
@@ -110,7 +113,12 @@ class Parsed:
         return parse_int(values[-1]) if values else None
 
     def invalid(self, name: str, value: str, reason: str, *, hint: str | None = None) -> UsageError:
-        """The error for a value that option `name` cannot take."""
+        """The error for a value that option `name` cannot take, as the verb finds."""
+        error = self.malformed(name, value, reason, hint=hint)
+        return UsageError(error.message, hint=error.hint)
+
+    def malformed(self, name: str, value: str, reason: str, *, hint: str | None = None) -> OptionError:
+        """The error for a value that is no value of option `name`, whatever the verb does with it."""
         option = next(option for option in self.verb.options if option.name == name)
         return _invalid(self.verb, option, value, reason, hint)
 
@@ -159,7 +167,7 @@ def parse_int(text: str) -> int:
 def _long(verb: Verb, longs: dict[str, Option], parsed: Parsed, words: Sequence[str], position: int) -> int:
     name, equals, value = words[position - 1][2:].partition("=")
     if not name:
-        raise UsageError(f"bad flag syntax: {words[position - 1]}", hint=verb.see_help)
+        raise OptionError(f"bad flag syntax: {words[position - 1]}", hint=verb.see_help)
     option = longs.get(name)
     if option is None:
         if name == "help":
@@ -174,7 +182,7 @@ def _long(verb: Verb, longs: dict[str, Option], parsed: Parsed, words: Sequence[
             value = words[position]
             position += 1
         else:
-            raise UsageError(f"flag needs an argument: --{name}", hint=verb.see_help)
+            raise OptionError(f"flag needs an argument: --{name}", hint=verb.see_help)
     _store(verb, parsed, option, value)
     return position
 
@@ -189,7 +197,7 @@ def _cluster(verb: Verb, shorts: dict[str, Option], parsed: Parsed, words: Seque
             if letter == "h":
                 raise HelpAsked
             _refuse_absent(verb, letter)
-            raise UsageError(f"unknown shorthand flag: '{letter}' in {word}", hint=verb.see_help)
+            raise OptionError(f"unknown shorthand flag: '{letter}' in {word}", hint=verb.see_help)
         if letters.startswith("="):
             value, letters = letters[1:], ""
         elif option.kind == "bool":
@@ -200,7 +208,7 @@ def _cluster(verb: Verb, shorts: dict[str, Option], parsed: Parsed, words: Seque
             value = words[position]
             position += 1
         else:
-            raise UsageError(f"flag needs an argument: '{letter}' in {word}", hint=verb.see_help)
+            raise OptionError(f"flag needs an argument: '{letter}' in {word}", hint=verb.see_help)
         _store(verb, parsed, option, value)
     return position
 
@@ -218,8 +226,8 @@ def _store(verb: Verb, parsed: Parsed, option: Option, value: str) -> None:
     parsed.values.setdefault(option.name, []).append(value)
 
 
-def _invalid(verb: Verb, option: Option, value: str, reason: str, hint: str | None = None) -> UsageError:
-    return UsageError(f'invalid argument "{value}" for "{option.shown}": {reason}', hint=hint or verb.see_help)
+def _invalid(verb: Verb, option: Option, value: str, reason: str, hint: str | None = None) -> OptionError:
+    return OptionError(f'invalid argument "{value}" for "{option.shown}": {reason}', hint=hint or verb.see_help)
 
 
 def _refuse_absent(verb: Verb, name: str) -> None:
@@ -228,12 +236,12 @@ def _refuse_absent(verb: Verb, name: str) -> None:
         raise NotSupportedError(f"--{long} is not supported yet: {reason}")
 
 
-def _unknown(verb: Verb, longs: dict[str, Option], name: str) -> UsageError:
+def _unknown(verb: Verb, longs: dict[str, Option], name: str) -> OptionError:
     from difflib import get_close_matches
 
     close = get_close_matches(name, longs, n=1, cutoff=0.75)
     meant = f" (did you mean --{close[0]}?)" if close else ""
-    return UsageError(f"unknown flag: --{name}{meant}", hint=verb.see_help)
+    return OptionError(f"unknown flag: --{name}{meant}", hint=verb.see_help)
 
 
 def _check_count(verb: Verb, count: int) -> None:

@@ -6,7 +6,7 @@ import sys
 
 from tiffin.cli.options import Option, Verb, absent
 from tiffin.cli.report import for_each
-from tiffin.errors import NotFoundError, UsageError
+from tiffin.errors import AmbiguousError, NotFoundError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ def _each(context: Context, parsed: Parsed, action: Callable[[str], object]) -> 
     def act(reference: str) -> str | None:
         try:
             pod = context.engine.pod(reference).pod
-        except NotFoundError:
-            if ignore:
-                return None
-            raise
+        except NotFoundError as error:
+            if not ignore or isinstance(error, AmbiguousError):
+                raise
+            return None
         action(pod.id)
         return pod.id
 

@@ -107,7 +107,7 @@ def labels(parsed: Parsed) -> dict[str, str]:
     for text in parsed.items("label"):
         key, _, value = text.partition("=")
         if not key:
-            raise parsed.invalid("label", text, f"invalid label '{text}': empty name")
+            raise parsed.malformed("label", text, f"invalid label '{text}': empty name")
         found[key] = value
     return found
 

@@ -9,7 +9,7 @@ from tiffin.cli.container_options import attached_streams, config_from
 from tiffin.cli.options import Verb
 from tiffin.cli.passing import OPTIONS as PASSING
 from tiffin.cli.passing import pass_fds
-from tiffin.errors import UsageError
+from tiffin.errors import OptionError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,8 +91,12 @@ def _attend(
 
 
 def _create_verb(context: Context, parsed: Parsed) -> int:
-    attached_streams(parsed)
-    print(_create(context, parsed, config_from(parsed)).id)
+    try:
+        attached_streams(parsed)
+        config = config_from(parsed)
+    except UsageError as error:
+        raise OptionError(error.message, hint=error.hint) from error
+    print(_create(context, parsed, config).id)
     return 0
 
 
@@ -157,6 +161,7 @@ RUN = Verb(
     absent=ABSENT,
     interspersed=False,
     container_codes=True,
+    failed=125,
     description="Options come before IMAGE; everything after it belongs to the command inside. The exit code is the "
     "command's own; 125 means that Tiffin failed, 126 that the command cannot be executed, 127 that it was not found.",
     examples=(
@@ -182,7 +187,6 @@ CREATE = Verb(
     options=CREATE_OPTIONS,
     absent=ABSENT,
     interspersed=False,
-    container_codes=True,
     description="Prints the container's ID. Start it with `tiffin start`.",
     examples=(("tiffin create --name web debian:bookworm sleep infinity", "create now, start later"),),
 )

@@ -68,13 +68,14 @@ def _version(context: Context, parsed: Parsed) -> int:
 
     from tiffin._version import __version__
     from tiffin.cli.go_format import Fields
+    from tiffin.images.platform import host_platform
 
     system = os.uname()
     facts = Fields(
         Version=__version__,
         PythonVersion=platform.python_version(),
         Os="linux",
-        Arch=system.machine,
+        Arch=host_platform().architecture,
         KernelVersion=system.release,
     )
     format = parsed.text("format")

@@ -252,6 +252,8 @@ class _Run:
             self._fail(node, f"nil pointer evaluating interface {{}}.{name}")
         if isinstance(value, Fields):
             if name not in value:
+                if name in value.optional:
+                    return None
                 self._fail(node, value.missing.format(name=name, type=value.type_name))
             found = value[name]
             if callable(found):

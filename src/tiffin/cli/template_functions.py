@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from html import escape
 
-from tiffin.cli.go_format import NO_VALUE, Fields, show, sprint, sprintf, type_name
+from tiffin.cli.go_format import NO_VALUE, Fields, NilMap, NilSlice, show, sprint, sprintf, type_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ def to_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, NilSlice | NilMap):
+        return None
     if isinstance(value, Fields):
         return {key: _plain(item) for key, item in value.for_json().items() if not callable(item)}
     if isinstance(value, dict):

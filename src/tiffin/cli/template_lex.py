@@ -63,20 +63,16 @@ def lex(source: str) -> list[Token]:
     return tokens
 
 
-def _fail(source: str, pos: int, message: str) -> TemplateError:
-    return TemplateError(f"template: :{source.count(chr(10), 0, pos) + 1}: {message}")
-
-
 def _comment(source: str, at: int) -> tuple[int, bool]:
     end = source.find("*/", at)
     if end < 0:
-        raise _fail(source, at, "unclosed comment")
+        raise TemplateError.unparsed(source, at, "unclosed comment")
     end += 2
     if source.startswith("}}", end):
         return end + 2, False
     if source[end : end + 1] in tuple(_SPACE) and source.startswith("-}}", end + 1):
         return end + 4, True
-    raise _fail(source, at, "comment ends before closing delimiter")
+    raise TemplateError.unparsed(source, at, "comment ends before closing delimiter")
 
 
 def _action(source: str, at: int, tokens: list[Token]) -> tuple[int, bool]:
@@ -92,15 +88,15 @@ def _action(source: str, at: int, tokens: list[Token]) -> tuple[int, bool]:
             return at + 3, True
         if source.startswith("}}", at):
             if depth:
-                raise _fail(source, at, "unclosed left paren")
+                raise TemplateError.unparsed(source, at, "unclosed left paren")
             tokens.append(Token("right", "}}", at, spaced))
             return at + 2, False
         if at >= len(source):
-            raise _fail(source, at - 1, "unclosed action")
+            raise TemplateError.unparsed(source, source.rfind("{{", 0, at), "unclosed action")
         token = _token(source, at, spaced)
         depth += {"lparen": 1, "rparen": -1}.get(token.kind, 0)
         if depth < 0:
-            raise _fail(source, at, "unexpected right paren")
+            raise TemplateError.unparsed(source, at, "unexpected right paren")
         tokens.append(token)
         at += len(token.text)
 
@@ -127,7 +123,7 @@ def _token(source: str, at: int, spaced: bool) -> Token:
         return _number(source, at, spaced)
     word = _WORD.match(source, at)
     if word is None:
-        raise _fail(source, at, f'unexpected "{letter}" in command')
+        raise TemplateError.unparsed(source, at, f'unexpected "{letter}" in command')
     text = word[0]
     if text in _KEYWORDS:
         return Token("keyword", text, at, spaced)
@@ -140,21 +136,21 @@ def _string(source: str, at: int, spaced: bool) -> Token:
     if source[at] == "`":
         end = source.find("`", at + 1)
         if end < 0:
-            raise _fail(source, at, "unterminated raw quoted string")
+            raise TemplateError.unparsed(source, at, "unterminated raw quoted string")
         return Token("string", source[at : end + 1], at, spaced, source[at + 1 : end])
     found = _STRING.match(source, at)
     if found is None:
-        raise _fail(source, at, "unterminated quoted string")
+        raise TemplateError.unparsed(source, at, "unterminated quoted string")
     return Token("string", found[0], at, spaced, _unescape(source, at, found[0][1:-1]))
 
 
 def _char(source: str, at: int, spaced: bool) -> Token:
     found = _CHAR.match(source, at)
     if found is None:
-        raise _fail(source, at, "unterminated character constant")
+        raise TemplateError.unparsed(source, at, "unterminated character constant")
     value = _unescape(source, at, found[0][1:-1])
     if len(value) != 1:
-        raise _fail(source, at, f"malformed character constant: {found[0]}")
+        raise TemplateError.unparsed(source, at, f"malformed character constant: {found[0]}")
     return Token("char", found[0], at, spaced, ord(value))
 
 
@@ -166,7 +162,7 @@ def _unescape(source: str, at: int, body: str) -> str:
         if code.isdigit() and len(code) == 3:
             return chr(int(code, 8))
         if code not in _LETTERS:
-            raise _fail(source, at, "invalid syntax")
+            raise TemplateError.unparsed(source, at, "invalid syntax")
         return _LETTERS[code]
 
     return _ESCAPE.sub(replace, body)
@@ -177,7 +173,7 @@ def _number(source: str, at: int, spaced: bool) -> Token:
     text = found[0] if found else source[at]
     after = source[at + len(text) : at + len(text) + 1]
     if found is None or after.isalnum() or after == "_":
-        raise _fail(source, at, f'bad number syntax: "{text}{after}"')
+        raise TemplateError.unparsed(source, at, f'bad number syntax: "{text}{after}"')
     try:
         digits = text.lstrip("+-")
         octal = len(digits) > 1 and digits[0] == "0" and digits.isdigit()

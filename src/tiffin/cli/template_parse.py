@@ -38,7 +38,7 @@ def parse(source: str, functions: Container[str]) -> tuple[list[Node], dict[str,
     parser = _Parser(source, functions)
     nodes, ending = parser.nodes()
     if ending:
-        parser.fail(f"unexpected {{{{{ending}}}}}")
+        parser.fail(f"unexpected {{{{{ending}}}}}", before=1)
     return nodes, parser.defined
 
 
@@ -52,10 +52,10 @@ class _Parser:
         self._range_depth = 0
         self.defined: dict[str, list[Node]] = {}
 
-    def fail(self, message: str) -> NoReturn:
-        token = self._tokens[min(self._at, len(self._tokens) - 1)]
-        line = self._source.count("\n", 0, token.pos) + 1
-        raise TemplateError(f"template: :{line}: {message}")
+    def fail(self, message: str, *, before: int = 0) -> NoReturn:
+        """About the next token, or one that was taken `before` it."""
+        token = self._tokens[min(self._at, len(self._tokens) - 1) - before]
+        raise TemplateError.unparsed(self._source, token.pos, message)
 
     @property
     def _peek(self) -> Token:
@@ -111,7 +111,7 @@ class _Parser:
             return self._branch(keyword)
         if word in ("break", "continue"):
             if not self._range_depth:
-                self.fail(f"{{{{{word}}}}} outside {{{{range}}}}")
+                self.fail(f"{{{{{word}}}}} outside {{{{range}}}}", before=1)
             self._expect_right(word)
             return Jump(pos=keyword.pos, text=word, word=word)
         name = self._next()

@@ -10,7 +10,19 @@ if TYPE_CHECKING:
 
 
 class TemplateError(ValueError):
-    """A template that cannot be parsed, or does not fit its data; the message says where."""
+    """A template that cannot be parsed, or does not fit its data; the message says where.
+
+    Go's words for what cannot be parsed name the line only: `column` is the byte of it, from 0, None where they do.
+    """
+
+    column: int | None = None
+
+    @classmethod
+    def unparsed(cls, source: str, pos: int, message: str) -> TemplateError:
+        """What stands at `pos` is no template."""
+        error = cls(f"template: :{source.count(chr(10), 0, pos) + 1}: {message}")
+        error.column = len(source[source.rfind(chr(10), 0, pos) + 1 : pos].encode(errors="surrogateescape"))
+        return error
 
 
 class Node(Record):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from tiffin.cli.colour import BOLD, styled
 from tiffin.cli.commands import aliases
 from tiffin.cli.options import Option, Verb
 
 _WIDTH = 100
+_LEAST_WIDTH = 60
 
 
 def verb_help(verb: Verb) -> str:
@@ -45,7 +48,11 @@ def top_help(groups: list[tuple[str, list[tuple[str, str]]]], global_options: tu
 
 def _pairs(rows: list[tuple[str, str]]) -> list[str]:
     width = max(len(name) for name, _ in rows) + 3
-    return [f"  {name:{width}}{summary}" for name, summary in rows]
+    lines = []
+    for name, summary in rows:
+        first, *rest = _wrapped(summary, width + 2)
+        lines += [f"  {name:{width}}{first}", *(" " * (width + 2) + line for line in rest)]
+    return lines
 
 
 def _options(options: list[Option]) -> list[str]:
@@ -77,4 +84,12 @@ def _heading(text: str) -> str:
 def _wrapped(text: str, indent: int, before: str = "") -> list[str]:
     import textwrap
 
-    return [before + line for line in textwrap.wrap(text, _WIDTH - indent)] or [""]
+    return [before + line for line in textwrap.wrap(text, _width() - indent)] or [""]
+
+
+def _width() -> int:
+    """Columns of a narrow terminal; the same everywhere else, so that pages in files do not depend on who made them."""
+    try:
+        return max(_LEAST_WIDTH, min(_WIDTH, os.get_terminal_size(1).columns))
+    except OSError:
+        return _WIDTH

@@ -49,7 +49,7 @@ def _create(context: Context, parsed: Parsed) -> int:
     for text in parsed.items("label"):
         key, value = _pair(text)
         if not key:
-            raise parsed.invalid("label", text, f"invalid label '{text}': empty name")
+            raise parsed.malformed("label", text, f"invalid label '{text}': empty name")
         labels[key] = value
     print(context.engine.volume_create(name, driver=driver, labels=labels, options=options).name)
     return 0

@@ -111,6 +111,7 @@ def copy_in(
         try:
             mode = os.fstat(fd).st_mode
             _check_source(mode, wanted, source, tar=False)
+            _refuse_proc(fd, source)
             base, name = _container_place(root, place, wanted, stat.S_ISDIR(mode), container)
             with (
                 _told(f"cannot copy to {container.name}:{path}"),
@@ -214,6 +215,15 @@ def _check_source(mode: int, wanted: _Wanted, shown: str, *, tar: bool) -> None:
     if stat.S_IFMT(mode) in _SPECIAL and not (tar and not stat.S_ISSOCK(mode)):
         kind = "a socket" if stat.S_ISSOCK(mode) else "a device"
         raise UsageError(f"cannot copy {shown}: it is {kind}", hint="copy what it gives with `tiffin exec`")
+
+
+def _refuse_proc(fd: int, shown: str) -> None:
+    """All files of proc say that they have 0 bytes: their copies would be empty, and nobody would be told."""
+    status = os.fstat(fd)
+    if not stat.S_ISLNK(status.st_mode) and status.st_dev == os.stat("/proc").st_dev:
+        raise UsageError(
+            f"cannot copy {shown}: files of proc have no size", hint="copy what it gives with `tiffin exec -i`"
+        )
 
 
 def _host_place(destination: str, source: _Wanted, is_directory: bool) -> tuple[str, bytes]:

@@ -198,7 +198,7 @@ def check(parts: Parts, container: Container) -> None:
     if config.oom_score_adj is not None and not -1000 <= config.oom_score_adj <= 1000:
         raise UsageError(f"Invalid value {config.oom_score_adj}, range for oom score adj is [-1000, 1000]")
     if config.device_cgroup_rules:
-        from tiffin.runtime.security.devices import parse_rule
+        from tiffin.cgroups.devices import parse_rule
 
         for rule in config.device_cgroup_rules:
             parse_rule(rule)
@@ -206,10 +206,6 @@ def check(parts: Parts, container: Container) -> None:
         from tiffin.containers import device_requests
 
         device_requests.find(parts, container)
-    if config.mounts and config.runtime:
-        from tiffin.containers.mounting import check_runtime
-
-        check_runtime(container)
     capabilities.resolve(config.cap_add, config.cap_drop, config.privileged, parts.bounding)
     options.parse_security_opts(config.security_opts)
     masks.check_sysctls(config.sysctls, network=config.network, ipc=config.ipc)

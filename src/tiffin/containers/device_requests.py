@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 
+from tiffin.cgroups.devices import DeviceNode
 from tiffin.errors import NotSupportedError, UsageError
 from tiffin.runtime import cdi
-from tiffin.runtime.security.devices import DeviceNode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -119,7 +119,7 @@ def _stop_running(
         _send_told(parts, container, state, signals.SIGKILL)
         pause.resume(parts, container.id)
         if not wait_end(parts, container, KILL_WAIT_S):
-            raise HostError(f"container {container.name!r} did not end {KILL_WAIT_S:.0f} s after SIGKILL")
+            raise _survived(container, state)
     events.tell(parts, container, "stop")
 
 
@@ -152,6 +152,20 @@ def wait_state(parts: Parts, container: Container, timeout_s: float | None) -> C
             if state.status != "running":
                 return state
             time.sleep(0.001)
+        # A process that is traced has ended for its monitor only when its tracer lets go.
+        if deadline is not None and time.monotonic() >= deadline:
+            return None
+
+
+def _survived(container: Container, state: ContainerState) -> HostError:
+    """What to say of a container that SIGKILL has not ended: mostly, who traces it."""
+    try:
+        with open(f"/proc/{state.pid}/status", encoding="utf-8", errors="replace") as file:
+            tracer = next((int(line.split()[1]) for line in file if line.startswith("TracerPid:")), 0)
+    except OSError:
+        tracer = 0
+    hint = f"process {tracer} traces it, from a PID namespace that they share: end that one" if tracer else ""
+    return HostError(f"container {container.name!r} did not end {KILL_WAIT_S:.0f} s after SIGKILL", hint=hint)
 
 
 def _wait_pid(pid: int, timeout_s: float | None) -> bool:
@@ -201,7 +215,7 @@ def remove(parts: Parts, container: Container, *, force: bool, volumes: bool = F
         _send_told(parts, container, state, signals.SIGKILL)
         pause.resume(parts, container.id)
         if not wait_end(parts, container, KILL_WAIT_S):
-            raise HostError(f"container {container.name!r} did not end {KILL_WAIT_S:.0f} s after SIGKILL")
+            raise _survived(container, state)
         if status.read_state(parts.paths, container.id).status == "restarting":
             _end_waiting(parts, container)
         try:
@@ -325,7 +339,8 @@ def reap(parts: Parts, container: Container, state: ContainerState) -> bool:
     """Remove an ended container that was to be removed when nobody else is left to do it; True if it is gone."""
     if not container.config.auto_remove or state.status != "exited" or status.owner_alive(parts.paths, container.id):
         return False
-    if not state.error and time.time_ns() - state.finished_ns < REAP_AFTER_NS:
+    # Less than nothing is a clock that was set back, which would keep it here until that time has come again.
+    if not state.error and 0 <= time.time_ns() - state.finished_ns < REAP_AFTER_NS:
         return False  # its monitor has just started `tiffin cleanup`
     try:
         remove(parts, container, force=False)

@@ -15,12 +15,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from tiffin.cgroups.devices import DeviceRule
     from tiffin.cgroups.driver import CgroupPlan
     from tiffin.model.container import Container, ContainerConfig
     from tiffin.parts import Parts
     from tiffin.runtime.compile import Monitor
     from tiffin.runtime.ops import Plan
-    from tiffin.runtime.security.devices import DeviceRule
     from tiffin.runtime.security.options import SecurityOptions
     from tiffin.storage.rootfs import MountStep
 

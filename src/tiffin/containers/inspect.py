@@ -30,7 +30,7 @@ def inspect(parts: Parts, info: ContainerInfo) -> dict[str, Any]:
         "Created": rfc3339(container.created_ns),
         "Path": container.argv[0],
         "Args": list(container.argv[1:]),
-        "State": {**_state(state), **_health(parts, container)},
+        "State": {**_state(state), **_health(parts, container, state)},
         "Image": container.image_id,
         "ResolvConfPath": f"{directory}/resolv.conf",
         "HostnamePath": f"{directory}/hostname",
@@ -89,12 +89,12 @@ def _state(state: ContainerState) -> dict[str, Any]:
     }
 
 
-def _health(parts: Parts, container: Container) -> dict[str, Any]:
+def _health(parts: Parts, container: Container, state: ContainerState) -> dict[str, Any]:
     check = container.config.health
     if check is None:
         return {}
     from tiffin.containers import health as checks
-    from tiffin.state.health import read_health
+    from tiffin.state.health import of_run, read_health
 
     if not checks.checked(check):
         return {}
@@ -106,7 +106,9 @@ def _health(parts: Parts, container: Container) -> dict[str, Any]:
          "Output": entry.output}
         for entry in health.log
     ]  # fmt: skip
-    return {"Health": {"Status": health.status, "FailingStreak": health.failing_streak, "Log": log}}
+    return {
+        "Health": {"Status": of_run(health.status, state.status), "FailingStreak": health.failing_streak, "Log": log}
+    }
 
 
 def _addresses() -> dict[str, Any]:
@@ -157,10 +159,17 @@ def _config(container: Container, of_image: tuple[str, ...], ports: tuple[str, .
         "Entrypoint": list(entrypoint) or None,
         "OnBuild": None,
         "Labels": dict(container.labels),
-        "StopSignal": signals.name(container.stop_signal),
+        "StopSignal": _stop_signal(container),
         "StopTimeout": container.stop_timeout_s,
         **({"Healthcheck": health_object(config.health)} if config.health is not None else {}),
     }
+
+
+def _stop_signal(container: Container) -> str:
+    """As it was given, empty where nobody did."""
+    if config_signal := container.config.stop_signal:
+        return config_signal
+    return "" if container.stop_signal == signals.SIGTERM else signals.name(container.stop_signal)
 
 
 def _host_config(container: Container) -> dict[str, Any]:

@@ -97,11 +97,6 @@ def find(parts: Parts, container: Container) -> Joined:
     return Joined(paths=tuple(paths.items()), donors=tuple(donors.items()), shm=shm)
 
 
-def namespace_paths(parts: Parts, container: Container) -> dict[str, str]:
-    """Kind of namespace, as the OCI spec names it → path, of those that the container does not get new ones of."""
-    return dict(find(parts, container).paths)
-
-
 def _living(parts: Parts, container: Container, donor_id: str, what: str) -> tuple[Container, ContainerState]:
     doing = f"cannot join {what} namespace of a"
     donor = records.current(parts.database, donor_id)

@@ -7,6 +7,7 @@ cannot be read back, so, as Docker's dual logging, a file in the CRI format is k
 from __future__ import annotations
 
 from tiffin.errors import LaunchError, NotSupportedError, UsageError
+from tiffin.model.container import UNLIMITED_LOG_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,8 +98,18 @@ def shown_path(paths: Paths, container: Container) -> str:
 
 def shown_options(log: LogConfig) -> dict[str, str]:
     """As Docker's `LogConfig.Config`, with the limits that it would leave out."""
-    limits = {"max-size": str(log.max_size_bytes), "max-file": str(log.max_files)} if log.driver in FILES else {}
+    limits = {"max-size": _size(log.max_size_bytes), "max-file": str(log.max_files)} if log.driver in FILES else {}
     return {**limits, **dict(log.options)}
+
+
+def _size(count: int) -> str:
+    """Bytes as somebody would have asked for them: 1m, not 1048576; -1 for no limit."""
+    if count >= UNLIMITED_LOG_BYTES:
+        return "-1"
+    for shift, unit in ((30, "g"), (20, "m"), (10, "k")):
+        if count % (1 << shift) == 0:
+            return f"{count >> shift}{unit}"
+    return str(count)
 
 
 def operations(paths: Paths, container: Container) -> tuple[str, tuple[Operation, ...]]:
@@ -202,6 +213,12 @@ def tag(container: Container, default: str) -> str:
 # The journal
 
 
+# What a label, which an image may bring, does not say: the message itself, and what the journal takes from root alone
+# as words about another unit or process (systemd.journal-fields(7)).
+_JOURNAL_OWN = frozenset("MESSAGE MESSAGE_ID PRIORITY CONTAINER_PARTIAL_MESSAGE UNIT USER_UNIT".split())
+_JOURNAL_ABOUT_OTHERS = ("OBJECT_", "COREDUMP_")
+
+
 def _journal_path(given: dict[str, str]) -> str:
     address = given.get("journald-address", "unix:///run/systemd/journal/socket")
     path = address.removeprefix("unix://")
@@ -229,7 +246,8 @@ def _journal(container: Container, given: dict[str, str]) -> tuple[Operation, ..
         "SYSLOG_IDENTIFIER": name,
     }
     for key, value in attributes(container).items():
-        if cleaned := _journal_key(key):
+        cleaned = _journal_key(key)
+        if cleaned and cleaned not in _JOURNAL_OWN and not cleaned.startswith(_JOURNAL_ABOUT_OTHERS):
             fields.setdefault(cleaned, value)
     head = b"".join(_journal_field(key, value) for key, value in fields.items())
     return (

@@ -71,7 +71,8 @@ def operations(container: Container, given: dict[str, str]) -> tuple[Operation, 
     import time
 
     kind, address, doing = _resolve(given.get("syslog-address", ""))
-    name = tag(container, "{{.ID}}")
+    # A line end in it, as the image's command may have, would begin a message of the image's own.
+    name = "".join(letter if letter.isprintable() else "_" for letter in tag(container, "{{.ID}}"))
     host = os.uname().nodename
     form = given.get("syslog-format", "")
     if form == "":

@@ -57,7 +57,9 @@ def read(
         if line is None or line.timestamp < since:
             continue
         if line.timestamp > until:
-            return
+            if follow:
+                return
+            continue  # the clock may have been set back after it
         yield line
 
 
@@ -212,13 +214,14 @@ def _is_full(line: bytes) -> bool:
 def _seek_tail(
     files: list[BinaryIO], tail: int, end: int | None = None, is_full: Callable[[bytes], bool] = _is_full
 ) -> None:
-    """Position the files so that `tail` complete lines remain; drop those that are not needed.
+    """Position the files so that `tail` lines remain; drop those that are not needed.
 
-    What the last file has got after `end` does not count.
+    What the last file has got after `end` does not count; a last line without an end does.
     """
     left = tail
     for index in range(len(files) - 1, -1, -1):
-        found, offset = _last_lines(files[index], left, end if index == len(files) - 1 else None, is_full)
+        newest = index == len(files) - 1
+        found, offset = _last_lines(files[index], left, end if newest else None, is_full, unended=newest)
         files[index].seek(offset)
         left -= found
         if left <= 0:
@@ -227,8 +230,13 @@ def _seek_tail(
             return
 
 
-def _last_lines(file: BinaryIO, count: int, end: int | None, is_full: Callable[[bytes], bool]) -> tuple[int, int]:
-    """How many of the last `count` output lines are in the file, and where they begin. Pieces of one count as one."""
+def _last_lines(
+    file: BinaryIO, count: int, end: int | None, is_full: Callable[[bytes], bool], *, unended: bool
+) -> tuple[int, int]:
+    """How many of the last `count` output lines are in the file, and where they begin. Pieces of one count as one.
+
+    `unended`: the last piece in the file is a line, too.
+    """
     if end is None:
         end = file.seek(0, os.SEEK_END)
     data = b""
@@ -249,7 +257,8 @@ def _last_lines(file: BinaryIO, count: int, end: int | None, is_full: Callable[[
     seen = 0
     keep = 0
     for line in reversed(usable):
-        if is_full(line):
+        last_piece = unended and keep == 0 and line.endswith(b"\n")
+        if last_piece or is_full(line):
             if seen == count:
                 break
             seen += 1

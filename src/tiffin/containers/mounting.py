@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from tiffin.runtime.spec import Joined
     from tiffin.storage.rootfs import MountStep
 
-NATIVE = ("", "native", "tiffin")
-
 
 def needed(container: Container) -> bool:
     """Whether any of this is for the container: most have nothing but plain volumes and directories."""
@@ -36,19 +34,6 @@ def _is_special(mount: Mount) -> bool:
         or mount.volume_options
         or mount.propagation not in ("private", "rprivate")
     )
-
-
-def check_runtime(container: Container) -> None:
-    """Raises `NotSupportedError` for mounts that only Tiffin's own launcher makes."""
-    if container.config.runtime in NATIVE:
-        return
-    for mount in container.config.mounts:
-        shared = mount.propagation in ("shared", "rshared")
-        if mount.type == "image" or mount.subpath or mount.volume_options or shared:
-            raise NotSupportedError(
-                f"the mount at {mount.target} does not go with --runtime {container.config.runtime}: images, subpaths, "
-                "volumes with mount options and shared binds are mounted by Tiffin's own launcher only"
-            )
 
 
 class Mounting:
@@ -185,7 +170,10 @@ def check_subpath(base: str, subpath: str) -> None:
     """Docker's errors for a subpath that is missing or leads out of its source; the launcher opens it safely."""
     path = f"{base}/{subpath}"
     inside = os.path.realpath(base)
-    found = os.path.realpath(path)
+    try:
+        found = os.path.realpath(path)
+    except OSError:
+        return  # somebody is changing it at this moment; the launcher has the last word anyway
     if found != inside and not found.startswith(f"{inside.rstrip('/')}/"):
         raise UsageError(f'path concatenation escapes the base directory, base: "{base}", subpath: "{subpath}"')
     if not os.path.lexists(found):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from tiffin.cgroups import devices
 from tiffin.containers import events, files
 from tiffin.containers.confine import confinement, spared
 from tiffin.errors import ConflictError, HostError, NotFoundError, NotSupportedError, TiffinError, os_error
@@ -13,7 +14,7 @@ from tiffin.model import idmap
 from tiffin.model.container import Container, Device
 from tiffin.runtime import native, spec, systemd, users
 from tiffin.runtime.compile import DEFAULT_DEVICES, Monitor, compile_launch
-from tiffin.runtime.security import capabilities, devices, lsm, options
+from tiffin.runtime.security import capabilities, lsm, options
 from tiffin.state import containers as records
 from tiffin.state import restarts, status
 from tiffin.state.locks import ContainerLock
@@ -141,7 +142,7 @@ def _launch(
                 attachment = native.launch(plan, attach=attach, passed=(*stdio, *(given.fds if given else ())))
                 failpoint("start.launched")
     except BaseException as error:
-        code = error.exit_code if isinstance(error, TiffinError) else 125
+        code = max(error.exit_code, 125) if isinstance(error, TiffinError) else 125
         parts.cgroups.remove(container.id)
         if mounted:
             events.unmounted(parts, container)
@@ -159,6 +160,15 @@ def mounting_for(parts: Parts, container: Container) -> AbstractContextManager[M
     from tiffin.containers.mounting import Mounting, needed
 
     return Mounting(parts, container) if needed(container) else nullcontext()
+
+
+def _make_source(path: str) -> None:
+    """The directory that -v makes where the host has nothing, with Docker's words if it cannot be."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise HostError(f"error while creating mount source path '{path}': mkdir {error.filename}: {reason}") from error
 
 
 def prepare(
@@ -184,11 +194,11 @@ def prepare(
     try:
         os.makedirs(run_dir, mode=0o700, exist_ok=True)
         os.makedirs(rootfs, mode=0o755, exist_ok=True)
-        for mount in config.mounts:
-            if mount.type == "bind" and mount.create_source and not os.path.exists(mount.source):
-                os.makedirs(mount.source, exist_ok=True)
     except OSError as error:
         raise os_error(error, f"cannot prepare container {container.name!r}") from error
+    for mount in config.mounts:
+        if mount.type == "bind" and mount.create_source and not os.path.exists(mount.source):
+            _make_source(mount.source)
     failpoint("start.directories")
     if not driver.image_ready(container.image_id):
         driver.prepare_image(container.image_id, parts.images.get(container.image_id).layers)

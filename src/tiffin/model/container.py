@@ -62,6 +62,9 @@ class Ulimit(Record):
     hard: int
 
 
+UNLIMITED_LOG_BYTES = 1 << 62
+
+
 class LogConfig(Record):
     """How output is kept: `driver` is one of `containers.log_drivers.DRIVERS`, `options` are Docker's but for sizes."""
 

@@ -15,8 +15,10 @@ from tiffin.runtime.compile import (
     DEFAULT_NODES,
     DEV_LINKS,
     add_devices,
+    add_finish,
     add_process,
 )
+from tiffin.runtime.mount_options import MS_PRIVATE, PROPAGATION
 from tiffin.runtime.ops import Plan
 
 TYPE_CHECKING = False
@@ -113,15 +115,11 @@ def _enter_user(plan: Plan, config: dict[str, Any], spaces: dict[str, str]) -> N
     made = not spaces["user"]  # one that is joined has its maps
     plan.add(
         "ID_MAPS",
-        _map(linux["uidMappings"]) if made else "",
-        _map(linux["gidMappings"]) if made else "",
+        mounts.map_text(linux["uidMappings"]) if made else "",
+        mounts.map_text(linux["gidMappings"]) if made else "",
         "" if score is None else str(score),
         doing="map the ids of the user namespace",
     )
-
-
-def _map(mappings: list[dict[str, int]]) -> str:
-    return "".join(f"{entry['containerID']} {entry['hostID']} {entry['size']}\n" for entry in mappings)
 
 
 def _root(
@@ -131,31 +129,22 @@ def _root(
     wanted = linux["rootfsPropagation"].removeprefix("r")
     if wanted == "shared":
         # Mounts below the container's root are to be seen outside, the root itself is not.
-        plan.add("PROPAGATION", mounts.PROPAGATION["rshared"], doing="share the host's mount tree")
+        plan.add("PROPAGATION", PROPAGATION["rshared"], doing="share the host's mount tree")
         parent = bundle.root_parent_mount
-        plan.add("MOUNT", "", parent, "", mounts.MS_PRIVATE, "", doing=f"make {parent} private")
+        plan.add("MOUNT", "", parent, "", MS_PRIVATE, "", doing=f"make {parent} private")
     else:
-        plan.add("PROPAGATION", mounts.PROPAGATION["rslave"], doing="detach from the host's mount tree")
+        plan.add("PROPAGATION", PROPAGATION["rslave"], doing="detach from the host's mount tree")
     plan.add("ROOT", bundle.root, doing=f"open the root {bundle.root}")
     _enter_user(plan, config, spaces)
     if spaces.get("cgroup") == "":
         plan.add("UNSHARE", CLONE_NEWCGROUP, doing="make a cgroup namespace")
-    mounts.add_mounts(plan, config, bundle.path, cgroups)
+    mounts.add_mounts(plan, mounts.complete_mounts(config, bundle.path, cgroups))
     _devices(plan, config, user="user" in spaces)
     _hooks(plan, config)
-    if terminal:
-        plan.add("CONSOLE", doing="allocate a terminal")
-    for key, value in linux["sysctl"].items():
-        plan.add("SYSCTL", key, value, doing=f"set sysctl {key} to {value!r}")
-    for path in linux["maskedPaths"]:
-        plan.add("MASK_IN", path, doing=f"mask {path}")
-    for path in linux["readonlyPaths"]:
-        plan.add("READONLY_IN", path, doing=f"make {path} read-only")
-    if config["root"]["readonly"]:
-        plan.add("ROOT_READONLY", doing="make the root read-only")
+    add_finish(plan, config, terminal)
     plan.add("PIVOT", doing="enter the container's root")
     if linux["rootfsPropagation"] and wanted != "slave":
-        flags = mounts.PROPAGATION[linux["rootfsPropagation"]]
+        flags = PROPAGATION[linux["rootfsPropagation"]]
         plan.add("PROPAGATION_IN", "/", flags, doing=f"make the root {linux['rootfsPropagation']}")
 
 
@@ -205,7 +194,7 @@ def _devices(plan: Plan, config: dict[str, Any], *, user: bool) -> None:
         if user:
             for path in (node["path"] for node in DEFAULT_NODES):
                 if path not in own | listed:
-                    plan.add("BIND_IN", path, path, 0, 0, mounts.MS_PRIVATE, doing=f"bind the device {path}")
+                    plan.add("BIND_IN", path, path, 0, 0, MS_PRIVATE, doing=f"bind the device {path}")
         else:
             add_devices(plan, (node for node in DEFAULT_NODES if node["path"] not in own | listed))
         for contents, path in DEV_LINKS:
@@ -218,7 +207,7 @@ def _devices(plan: Plan, config: dict[str, Any], *, user: bool) -> None:
         if path == "/dev/ptmx":
             continue  # a link to the container's own devpts
         if user:
-            plan.add("BIND_IN", path, path, 0, 0, mounts.MS_PRIVATE, doing=f"bind the device {path}")
+            plan.add("BIND_IN", path, path, 0, 0, MS_PRIVATE, doing=f"bind the device {path}")
         else:
             add_devices(plan, [{**node, "fileMode": node.get("fileMode", 0o666) & 0o7777}])
 

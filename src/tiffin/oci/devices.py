@@ -4,9 +4,9 @@ is allowed. v1 takes them as they are, one after another; v2 gets a program that
 
 from __future__ import annotations
 
+from tiffin.cgroups.devices import DEFAULT, EVERYTHING, DeviceRule, v1_lines
 from tiffin.errors import UsageError
 from tiffin.model.record import Record
-from tiffin.runtime.security.devices import DEFAULT, EVERYTHING, DeviceRule, v1_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def v1_writes(ordered: list[Rule]) -> list[tuple[str, str]]:
 
 def v2_program(ordered: list[Rule]) -> bytes:
     """A BPF_PROG_TYPE_CGROUP_DEVICE program; empty when no rule denies anything."""
-    from tiffin.runtime.security.devices import answer_code, load_code, match_code
+    from tiffin.cgroups.devices import answer_code, load_code, match_code
 
     if all(rule.allow for rule in ordered):
         return b""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tiffin._version import __version__
 from tiffin.oci.bundle import NAMESPACES
-from tiffin.oci.mounts import CLEARED, FLAGS, PROPAGATION
 from tiffin.oci.schema import CONFIG
+from tiffin.runtime.mount_options import OPTIONS
 from tiffin.runtime.security import lsm
 from tiffin.runtime.security.capabilities import NAMES
 from tiffin.runtime.security.seccomp_profile import ACTIONS, COMPANIONS, MACHINES, OPERATORS
@@ -22,12 +22,11 @@ def features() -> dict[str, Any]:
 
     own = MACHINES.get(os.uname().machine, ("",))[0]
     architectures = [own, *COMPANIONS.get(own, ())] if own else []
-    recursive = [f"r{name}" for name in (*FLAGS, *CLEARED) if f"r{name}" not in PROPAGATION]
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.2.0",
         "hooks": sorted(CONFIG["hooks"]),
-        "mountOptions": sorted({*FLAGS, *CLEARED, *PROPAGATION, *recursive, "bind", "rbind", "defaults", "tmpcopyup"}),
+        "mountOptions": sorted(OPTIONS),
         "linux": {
             "namespaces": sorted(NAMESPACES),
             "capabilities": [f"CAP_{name}" for name in NAMES],
@@ -43,7 +42,7 @@ def features() -> dict[str, Any]:
             "apparmor": {"enabled": lsm.apparmor_enabled()},
             "selinux": {"enabled": lsm.selinux_enabled()},
             "intelRdt": {"enabled": False},
-            "mountExtensions": {"idmap": {"enabled": False}},
+            "mountExtensions": {"idmap": {"enabled": True}},
         },
         "annotations": {"org.tiffin.version": __version__},
         "potentiallyUnsafeConfigAnnotations": [],

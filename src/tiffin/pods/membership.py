@@ -58,6 +58,10 @@ def creating(parts: Parts, config: ContainerConfig) -> Iterator[ContainerConfig]
                     "user namespaces in pods are not supported yet: what the containers share belongs to one of them",
                     hint="use --userns host, or make the pod with --share none",
                 )
+            if config.runtime or parts.runtime:
+                from tiffin.runtime import foreign
+
+                foreign.check_pod(config.runtime or parts.runtime, pod.share)
             yield member_config(pod, config)
     except BaseException:
         if made is not None:

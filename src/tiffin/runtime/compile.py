@@ -248,7 +248,13 @@ def _root(plan: Plan, spec: dict[str, Any], trees: dict[int, int]) -> None:
                 plan.add("SYMLINK_IN", contents, path, doing=f"link {path}")
     if not linux.get("uidMappings"):
         add_devices(plan, linux["devices"])
-    if spec["process"]["terminal"]:
+    add_finish(plan, spec, spec["process"]["terminal"])
+
+
+def add_finish(plan: Plan, spec: dict[str, Any], terminal: bool) -> None:
+    """What is done in the root when all is mounted."""
+    linux = spec["linux"]
+    if terminal:
         plan.add("CONSOLE", doing="allocate a terminal")
     for key, value in linux["sysctl"].items():
         plan.add("SYSCTL", key, value, doing=f"set sysctl {key} to {value!r}")

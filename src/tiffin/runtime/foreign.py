@@ -10,18 +10,19 @@ from __future__ import annotations
 import os
 
 from tiffin.errors import CommandNotExecutable, CommandNotFound, HostError, LaunchError, NotSupportedError, UsageError
+from tiffin.runtime.systemd import ALWAYS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
+    from tiffin.cgroups.devices import DeviceRule
     from tiffin.cgroups.driver import CgroupPlan
     from tiffin.model.container import Container
     from tiffin.model.resources import Resources
     from tiffin.runtime.compile import Monitor
     from tiffin.runtime.ops import Plan
-    from tiffin.runtime.security.devices import DeviceRule
     from tiffin.storage.rootfs import MountStep
 
 NATIVE = "native"
@@ -71,14 +72,37 @@ def check(container: Container) -> None:
     """Refuse what only our own launcher does. UsageError, NotSupportedError, HostError."""
     config = container.config
     program(config.runtime)
+    so_far = f"does not go with --runtime {config.runtime} so far"
     if config.init:
-        raise NotSupportedError(
-            f"--init does not go with --runtime {config.runtime} so far: the init is a part of Tiffin's own launcher"
-        )
+        raise NotSupportedError(f"--init {so_far}: the init is a part of Tiffin's own launcher")
     if config.log.driver == "passthrough":
-        raise NotSupportedError(f"--log-driver passthrough does not go with --runtime {config.runtime} so far")
+        raise NotSupportedError(f"--log-driver passthrough {so_far}")
     if container.uid_maps:
-        raise NotSupportedError(f"a user namespace does not go with --runtime {config.runtime} so far")
+        raise NotSupportedError(f"a user namespace {so_far}")
+    if config.systemd == ALWAYS:
+        raise NotSupportedError(
+            f"--systemd always {so_far}: its cgroups are mounted by Tiffin's own launcher",
+            hint="with --systemd false the program runs as any other",
+        )
+    if config.ipc.startswith("container:"):
+        raise NotSupportedError(f"--ipc container:NAME {so_far}: /dev/shm comes out of the other container's mounts")
+    for mount in config.mounts:
+        shared = mount.propagation in ("shared", "rshared")
+        if mount.type == "image" or mount.subpath or mount.volume_options or shared:
+            raise NotSupportedError(
+                f"the mount at {mount.target} {so_far}: images, subpaths, volumes with mount options and shared binds "
+                "are mounted by Tiffin's own launcher only"
+            )
+
+
+def check_pod(runtime: str, share: Iterable[str]) -> None:
+    """Refuse a pod for what `check` would refuse of its members."""
+    if runtime not in ("", NATIVE) and "ipc" in share:
+        raise NotSupportedError(
+            f"a pod whose containers share their ipc namespace does not go with --runtime {runtime} so far: /dev/shm "
+            "comes out of another container's mounts",
+            hint="make the pod with --share net,uts",
+        )
 
 
 def bundle_spec(

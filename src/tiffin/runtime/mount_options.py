@@ -70,6 +70,13 @@ MOUNT_ATTR = {
 ATIME_FIELD = 0x70
 MAX_TREES = 256  # as the launcher has it
 _ATIMES = {"noatime": 0x10, "strictatime": 0x20, "relatime": 0, "atime": 0, "norelatime": 0, "nostrictatime": 0}
+# For the mount and all below it: attributes alone, with an "r" before their names.
+RECURSIVE = frozenset(
+    f"r{name}" for name in (*MS_FLAGS, *MS_CLEARED) if name in _ATIMES or MS_CLEARED.get(name, name) in MOUNT_ATTR
+)
+OPTIONS = RECURSIVE.union(
+    MS_FLAGS, MS_CLEARED, PROPAGATION, ("bind", "rbind", "defaults", "tmpcopyup", "idmap", "ridmap")
+)
 
 
 class Attributes:
@@ -120,7 +127,6 @@ class Options:
             raise UsageError(f"the mount option {self.maps!r} for {target} is for bind mounts")
 
     def _note(self, option: str, target: str) -> None:
-        plain = option[1:] if option[:1] == "r" else ""
         if option in PROPAGATION:
             self.propagation = PROPAGATION[option]
         elif option in MS_FLAGS:
@@ -129,7 +135,8 @@ class Options:
         elif option in MS_CLEARED:
             self.flags &= ~MS_FLAGS[MS_CLEARED[option]]
             self.top.note(option)
-        elif plain in MOUNT_ATTR or MS_CLEARED.get(plain) in MOUNT_ATTR or plain in _ATIMES:
+        elif option in RECURSIVE:
+            plain = option[1:]
             self.all.note(plain)
             # A new mount has nothing below it.
             self.flags |= MS_FLAGS.get(plain, 0)
@@ -178,18 +185,25 @@ def add_early_trees(plan: Plan, spec: dict[str, Any], trees: dict[int, int]) -> 
 def add_trees(plan: Plan, spec: dict[str, Any], trees: dict[int, int], *, mapped: bool = False) -> None:
     """Take every other tree that BIND_IN cannot bind, after the host's mounts were left.
 
-    In a user namespace (`mapped`) that is every bind: whoever attaches it has no way to the host's files.
+    In a user namespace (`mapped`) that is every bind: whoever attaches it has no way to the host's files. A mount's own
+    `maps`, of users and groups as /proc/PID/uid_map has them, need no user namespace.
     """
     for place, mount in enumerate(spec["mounts"]):
-        if place in trees:
-            continue
-        options = Options(mount["options"], mount["destination"])
-        if options.maps and not mapped:
-            raise UsageError(
-                f"the mount option {options.maps!r} for {mount['destination']} needs uidMappings and gidMappings"
-            )
-        if options.bind and (mapped or mount.get("subpath") or not _is_plain(options)):
-            _take(plan, mount, new_tree(trees, place), options)
+        add_tree(plan, mount, place, trees, mapped=mapped)
+
+
+def add_tree(plan: Plan, mount: dict[str, Any], place: int, trees: dict[int, int], *, mapped: bool = False) -> None:
+    """The same for one mount, whose place in the spec this is."""
+    if place in trees:
+        return
+    options = Options(mount["options"], mount["destination"])
+    maps = mount.get("maps")
+    if options.maps and not (mapped or maps):
+        raise UsageError(
+            f"the mount option {options.maps!r} for {mount['destination']} needs uidMappings and gidMappings"
+        )
+    if options.bind and (mapped or maps or mount.get("subpath") or not _is_plain(options)):
+        _take(plan, mount, new_tree(trees, place), options)
 
 
 def _take(plan: Plan, mount: dict[str, Any], tree: int, options: Options) -> None:
@@ -199,7 +213,18 @@ def _take(plan: Plan, mount: dict[str, Any], tree: int, options: Options) -> Non
         doing = f"bind {below!r} of {source} on {mount['destination']}"
     if options.maps:
         doing += " with mapped ids"
-    plan.add("TREE", tree, source, below, int(options.recursive), int(bool(options.maps)), doing=doing)
+    if mount.get("maps"):
+        plan.add(
+            "TREE_MAPPED",
+            tree,
+            source,
+            int(options.recursive),
+            int(options.maps == "ridmap"),
+            *mount["maps"],
+            doing=doing,
+        )
+    else:
+        plan.add("TREE", tree, source, below, int(options.recursive), int(bool(options.maps)), doing=doing)
 
 
 def _is_plain(options: Options) -> bool:
@@ -234,7 +259,7 @@ def add_mount(plan: Plan, mount: dict[str, Any], tree: int | None = None) -> Non
     data = ",".join(options.data)
     if options.copy_up and kind == "tmpfs":
         plan.add("COPY_UP_IN", target, options.flags, data, doing=f"mount a copying tmpfs on {target}")
-        return
-    plan.add(
-        "MOUNT_IN", source, target, kind, options.flags | options.propagation, data, doing=f"mount {kind} on {target}"
-    )
+    else:
+        plan.add("MOUNT_IN", source, target, kind, options.flags, data, doing=f"mount {kind} on {target}")
+    if options.propagation:
+        plan.add("PROPAGATION_IN", target, options.propagation, doing=f"change the propagation of {target}")

@@ -111,6 +111,7 @@ OPS: dict[str, tuple[int, str]] = {
     "CPU_AFFINITY": (95, "b"),  # mask of processors
     "PROPAGATION_IN": (96, "su"),  # path inside (after PIVOT: "/"), MS_* flags
     "ROOT_AS_IS": (97, "s"),  # as ROOT, without a mount namespace: nothing can be mounted
+    "TREE_MAPPED": (99, "usuuss"),  # as TREE, taken by the parent: tree, source, recursive, 1 = map all of it, maps
     "CHROOT": (98, ""),  # as PIVOT, for ROOT_AS_IS
 }
 

@@ -20,8 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from tiffin.cgroups.devices import DeviceNode
     from tiffin.model.container import ContainerConfig
-    from tiffin.runtime.security.devices import DeviceNode
     from tiffin.runtime.security.options import SecurityOptions
 
 SPEC_VERSION = "1.2.0"

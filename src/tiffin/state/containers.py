@@ -108,16 +108,21 @@ def name_taken(database: Database, name: str) -> bool:
     return database.row("SELECT 1 FROM containers WHERE name = ?", (name,)) is not None
 
 
+def ambiguous(reference: str, kind: str, ids: list[str]) -> AmbiguousError:
+    """The error for a beginning of several IDs, which names three of them."""
+    some = ", ".join([*(one[:12] for one in sorted(ids)[:3]), *(["…"] if len(ids) > 3 else [])])
+    return AmbiguousError(f"{reference!r} is the beginning of several {kind} IDs ({some})")
+
+
 def get(database: Database, reference: str) -> Container:
     """By name, full ID or unique ID prefix, in this order. NotFoundError, AmbiguousError."""
     row = database.row("SELECT record FROM containers WHERE name = ? OR id = ?", (reference.lstrip("/"), reference))
     if row is None and reference and HEX_DIGITS.issuperset(reference) and len(reference) < 64:
         rows = database.rows(
-            "SELECT record, id FROM containers WHERE id >= ? AND id < ? LIMIT 3", (reference, reference + "g")
+            "SELECT record, id FROM containers WHERE id >= ? AND id < ? LIMIT 4", (reference, reference + "g")
         )
         if len(rows) > 1:
-            some = ", ".join(container_id[:12] for _, container_id in rows)
-            raise AmbiguousError(f"{reference!r} is the beginning of several container IDs ({some}, …)")
+            raise ambiguous(reference, "container", [container_id for _, container_id in rows])
         row = rows[0] if rows else None
     if row is None:
         raise NotFoundError(f"no such container: {reference}", hint="`tiffin ps -a` lists what is here")

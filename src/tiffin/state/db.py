@@ -8,7 +8,7 @@ import time
 from _thread import _local, allocate_lock
 from _weakref import ref
 
-from tiffin.errors import StoreError, UsageError, os_error
+from tiffin.errors import AS_ROOT, StoreError, UsageError, os_error
 from tiffin.failpoints import failpoint
 from tiffin.state.schema import MIGRATIONS, SCHEMA, VERSION
 
@@ -170,6 +170,8 @@ class Database:
             hint = "free space, or run `tiffin system prune`"
             return StoreError("cannot write the state: the disk is full", hint=hint)
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+            if os.geteuid() != 0 and not os.access(self.path, os.R_OK | os.W_OK):
+                return StoreError(f"cannot open the state {self.path!r}: Permission denied", hint=AS_ROOT)
             return StoreError(
                 f"cannot open the state {self.path!r}: the store is read-only or missing",
                 hint="choose another one with --root",

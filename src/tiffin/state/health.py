@@ -62,6 +62,11 @@ def read_status(paths: Paths, container_id: str) -> str:
     return ""
 
 
+def of_run(health: str, status: str) -> str:
+    """What is shown of a container in `status`: as in Docker, none that has ended is healthy any more."""
+    return "unhealthy" if health and status not in ("running", "restarting", "paused") else health
+
+
 def parse(data: bytes, timeout_ns: int) -> Health | None:
     """The file's contents; None when they are none."""
     head, _, rest = data.partition(b"\n")

@@ -109,12 +109,6 @@ def all_images(database: Database) -> list[Image]:
     ]
 
 
-def added_ns(database: Database, image_id: str) -> int:
-    """When the image came here, in nanoseconds since the epoch; 0 for an unknown image."""
-    row = database.row("SELECT added_ns FROM images WHERE id = ?", (image_id,))
-    return int(row[0]) if row else 0
-
-
 def last_tagged_ns(database: Database, image_id: str) -> int:
     """When a name was last given to the image; 0 for never."""
     row = database.row("SELECT max(moved_ns) FROM tags WHERE image_id = ?", (image_id,))
@@ -151,15 +145,6 @@ def drop_names(database: Database, names: Iterable[str]) -> None:
 def drop_image(database: Database, image_id: str) -> None:
     """Forget an image and its names; its layers stay until `drop_layers`. Call inside a transaction."""
     database.execute("DELETE FROM images WHERE id = ?", (image_id,))
-
-
-def unreferenced_layers(database: Database) -> list[str]:
-    """diff_ids of recorded layers that no image has."""
-    rows = database.rows(
-        "SELECT diff_id FROM layers WHERE NOT EXISTS"
-        " (SELECT 1 FROM image_layers WHERE image_layers.diff_id = layers.diff_id) ORDER BY diff_id"
-    )
-    return [row[0] for row in rows]
 
 
 def drop_layers(database: Database, diff_ids: Iterable[str]) -> list[str]:

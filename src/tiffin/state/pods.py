@@ -10,9 +10,9 @@ import fcntl
 import json
 import os
 
-from tiffin.errors import AmbiguousError, ConflictError, NotFoundError, StoreError, os_error
+from tiffin.errors import ConflictError, NotFoundError, StoreError, os_error
 from tiffin.model.pod import Pod, pod_from_dict
-from tiffin.state.containers import HEX_DIGITS
+from tiffin.state.containers import HEX_DIGITS, ambiguous
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,8 +110,7 @@ def get(paths: Paths, reference: str) -> Pod:
         entry for entry in names if reference and HEX_DIGITS.issuperset(reference) and entry[0].startswith(reference)
     ]
     if len(fitting) > 1:
-        some = ", ".join(pod_id[:12] for pod_id, _ in fitting[:2])
-        raise AmbiguousError(f"{reference!r} is the beginning of several pod IDs ({some}, …)")
+        raise ambiguous(reference, "pod", [pod_id for pod_id, _ in fitting])
     if fitting:
         pod, removing = _read(paths, *fitting[0])
         if not removing:

@@ -47,14 +47,13 @@ class ImageUsage(Record):
 
 
 class StoreUsage(Record):
-    """Disk taken, in bytes. `prepared_bytes` is what drivers made of images, `containers_bytes` writable layers."""
+    """Disk taken, in bytes. `prepared_bytes` is what drivers made of images."""
 
     objects: int
     objects_bytes: int
     layers: int
     layers_bytes: int
     prepared_bytes: int
-    containers_bytes: int
     images: tuple[ImageUsage, ...]
 
 
@@ -164,7 +163,6 @@ def disk_usage(
         layers=len(all_layers),
         layers_bytes=sum(layers.size_on_disk(diff_id) for diff_id in all_layers),
         prepared_bytes=tree_usage(paths.images)[0],
-        containers_bytes=tree_usage(f"{paths.root}/containers")[0],
         images=tuple(usages),
     )
 

@@ -134,13 +134,13 @@ class LayerFile:
             raise
 
     def _open(self) -> None:
-        self.stored_bytes = size = os.fstat(self._fd).st_size
+        size = os.fstat(self._fd).st_size
         if size < _END_BYTES + len(MAGIC) or os.pread(self._fd, 8, 0) != MAGIC:
             raise self.damaged("it is truncated or no layer file")
         end = os.pread(self._fd, _END_BYTES, size - _END_BYTES)
         if end[-8:] != MAGIC_END:
             raise self.damaged("it is truncated")
-        diff_id, self.tar_bytes, self.file_bytes, self.entry_count, at, frames = _TAIL.unpack_from(end)
+        diff_id, self.tar_bytes, self.file_bytes, _entries, at, frames = _TAIL.unpack_from(end)
         if at + frames * _INDEX.size != size - _END_BYTES:
             raise self.damaged("its index is wrong")
         index = os.pread(self._fd, frames * _INDEX.size, at)

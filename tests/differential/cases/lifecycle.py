@@ -113,7 +113,8 @@ SCENARIOS = {
         "E stop -t 0 box",
     ],
     "logs": [
-        "E run --name box busybox sh -c 'for i in 1 2 3 4 5; do echo out $i; done; echo err >&2; printf end'"
+        "E run --name box busybox sh -c 'for i in 1 2 3 4 5; do echo out $i; done; sleep 0.2; echo err >&2; sleep 0.2;"
+        " printf end'"
         " > /dev/null 2>&1",
         "E logs box",
         "E logs box 2> /dev/null",

@@ -85,7 +85,7 @@ SCENARIOS = {
         *_inspect("-l a=1 -l b -l a=2", "{{json .Config.Labels}}"),
         *_inspect("-l team=b", "{{json .Config.Labels}}", "app"),
         "printf 'x=1\\ny\\n' > $T/labels",
-        *_inspect("--label-file $T/labels", "{{json .Config.Labels}}"),
+        *_inspect("--label-file $T/labels", "{{json .Config.Labels}} {{len .Config.Labels}}"),
     ],
     "names": [
         "E create --name fine busybox > /dev/null",
@@ -163,13 +163,14 @@ SCENARIOS = {
         f"{RUN} -v xol:/etc:nocopy busybox ls /etc",
         f"{RUN} -v $T:/x -v /tmp:/x busybox true",
         f"{RUN} --tmpfs /etc busybox ls /etc",
+        f"{RUN} --tmpfs /proc/fs busybox true",
         f"{RUN} -v $T/env2:/etc/passwd busybox true",
         f"{RUN} -v $T/bin:/etc/passwd busybox true",
         f"{RUN} -v /etc/hostname:/etc/group:ro busybox wc -l /etc/group",
         "E create --name box -v /anonymous -v vol:/named -v $T:/bound:ro --tmpfs /t busybox > /dev/null",
         "E inspect -f '{{range .Mounts}}{{.Type}} {{.Destination}} {{.Mode}} {{.RW}} {{.Propagation}}{{println}}"
         "{{end}}' box | sort",
-        "E inspect -f '{{json .HostConfig.Binds}} {{json .HostConfig.Tmpfs}}' box",
+        "E inspect -f '{{range .HostConfig.Binds}}{{println .}}{{end}}{{json .HostConfig.Tmpfs}}' box | sort",
         "E run --rm --volumes-from box busybox ls -d /anonymous /named /bound",
         "E run --rm --volumes-from box:ro busybox touch /named/x",
         "E volume rm vol",
@@ -201,9 +202,9 @@ SCENARIOS = {
         *_host(
             "", "AutoRemove", "ReadonlyRootfs", "Ulimits", "Devices", "GroupAdd", "ShmSize", "PidsLimit", "VolumesFrom"
         ),
-        *_host(
-            "", "RestartPolicy", "Links", "ExtraHosts", "Dns", "Runtime", "OomScoreAdj", "MaskedPaths", "ReadonlyPaths"
-        ),
+        *_host("", "Links", "ExtraHosts", "Dns", "OomScoreAdj", "ReadonlyPaths"),
+        *_host("", "Runtime"),
+        *_host("", "MaskedPaths"),
         *_inspect("-i", "{{json .Config}}".replace("json .Config", "json .Config.OpenStdin")),
         *_inspect(
             "-it -h box -u alice -w /x -e A=1",

@@ -36,12 +36,6 @@ class SeccompFilter(Record):
     unknown: tuple[str, ...] = ()
 
 
-def filter_bytes(profile: str | None, caps: int, cache_dir: str | None) -> bytes | None:
-    """The filter's program alone, see `load_filter`."""
-    loaded = load_filter(profile, caps, cache_dir)
-    return None if loaded is None else loaded.program
-
-
 def load_filter(profile: str | None, caps: int, cache_dir: str | None) -> SeccompFilter | None:
     """The filter for a container whose capability mask is `caps`; None for no filter.
 

@@ -59,28 +59,6 @@ DEFAULT: tuple[DeviceRule, ...] = (
 )
 
 
-def parse_device(text: str) -> Device:
-    """Read `--device HOST[:CONTAINER][:PERMISSIONS]`. UsageError for anything else."""
-    parts = text.split(":")
-    if len(parts) > 3:
-        raise UsageError(f"--device {text!r} is not HOST[:CONTAINER[:rwm]]")
-    access = "rwm"
-    if len(parts) == 3 and not _is_access(parts[2]):
-        raise UsageError(f"--device {text!r} has the permissions {parts[2]!r}, which are not of r, w and m")
-    if len(parts) > 1 and _is_access(parts[-1]):
-        access = parts.pop()
-    host = parts[0]
-    container = parts[1] if len(parts) == 2 else host
-    for path in (host, container):
-        if not path.startswith("/"):
-            raise UsageError(f"--device {text!r} needs absolute paths, and {path!r} is none")
-    return Device(host_path=host, container_path=os.path.normpath(container), permissions=access)
-
-
-def _is_access(text: str) -> bool:
-    return bool(text) and len(set(text)) == len(text) and not set(text) - set("rwm")
-
-
 _GATHERING = "error gathering device information while adding custom device"
 
 
