@@ -49,6 +49,8 @@ class Engine(ContainerFiles, Lifecycle, Pods, Volumes, Observation):
     ("composefs", "overlay"; default: the best that works here). `cgroup_parent` is the cgroup above the containers'.
     `userns` is the user namespace of new containers that ask for none ("auto"; default: $TIFFIN_USERNS, else "host").
     `runtime` runs new containers: "native" (default: $TIFFIN_RUNTIME, else this), "crun", "runc", or a path.
+    `cdi_dirs` hold descriptions of devices, later ones before earlier ones (default: $TIFFIN_CDI_DIRS, separated by
+    colons, else /etc/cdi and /var/run/cdi).
     `debug` receives specs, plans and timings as text, `warn` what could not be given (default: Python's warnings).
     """
 
@@ -63,8 +65,9 @@ class Engine(ContainerFiles, Lifecycle, Pods, Volumes, Observation):
         warn: Callable[[str], None] = _warn,
         userns: str | None = None,
         runtime: str | None = None,
+        cdi_dirs: Sequence[str] | None = None,
     ) -> None:
-        self._parts = Parts(root, run_root, storage, cgroup_parent, debug, warn, userns, runtime)
+        self._parts = Parts(root, run_root, storage, cgroup_parent, debug, warn, userns, runtime, cdi_dirs)
 
     def __enter__(self) -> Self:
         return self

@@ -6,12 +6,13 @@ import os
 import time
 from _thread import RLock
 
+from tiffin.errors import UsageError
 from tiffin.paths import paths_for
 from tiffin.state.db import Database, check_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tiffin.cgroups.driver import CgroupDriver
     from tiffin.images.store import ImageStore
@@ -35,6 +36,7 @@ class Parts:
         warn: Callable[[str], None],
         userns: str | None = None,
         runtime: str | None = None,
+        cdi_dirs: Sequence[str] | None = None,
     ) -> None:
         self.userns = os.environ.get("TIFFIN_USERNS", "") if userns is None else userns
         self.paths = paths_for(root, run_root)
@@ -43,6 +45,7 @@ class Parts:
         self.debug = debug
         self.warn = warn
         self.runtime = runtime or os.environ.get("TIFFIN_RUNTIME", "")
+        self.given_cdi_dirs = _cdi_dirs(cdi_dirs)
         self._storage = storage
         self._lock = RLock()  # guards what follows
         self._drivers: dict[str, RootfsDriver] = {}
@@ -113,6 +116,13 @@ class Parts:
             return self._cgroups
 
     @property
+    def cdi_dirs(self) -> tuple[str, ...]:
+        """Where devices are described; what a later directory says counts."""
+        from tiffin.runtime.cdi import DEFAULT_DIRS
+
+        return self.given_cdi_dirs or DEFAULT_DIRS
+
+    @property
     def bounding(self) -> int:
         """The capabilities that any process of this host can have (capabilities(7))."""
         with self._lock:
@@ -163,6 +173,17 @@ class Parts:
 
     def close(self) -> None:
         self.database.close()
+
+
+def _cdi_dirs(given: Sequence[str] | None) -> tuple[str, ...]:
+    """The directories that were named, by $TIFFIN_CDI_DIRS at least; empty for the usual ones. UsageError."""
+    named = os.environ.get("TIFFIN_CDI_DIRS", "").split(":") if given is None else given
+    found = tuple(directory for directory in named if directory)
+    for directory in found:
+        # They are handed on to whoever starts the container again, in another working directory.
+        if not directory.startswith("/"):
+            raise UsageError(f"the directory {directory!r} for descriptions of devices is not an absolute path")
+    return found
 
 
 class Timed:

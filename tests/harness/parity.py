@@ -22,7 +22,7 @@ NOT_YET = {
     "networks": "add-host dns dns-option dns-search expose ip ip6 link link-local-ip mac-address network-alias publish "
     "publish-all",
     "resources": "blkio-weight blkio-weight-device cgroup-parent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime "
-    "device-read-bps device-read-iops device-write-bps device-write-iops gpus kernel-memory memory-swappiness "
+    "device-read-bps device-read-iops device-write-bps device-write-iops kernel-memory memory-swappiness "
     "oom-kill-disable storage-opt",
     "registries": "disable-content-trust",
     "server": "host context tls tlsverify tlscacert tlscert tlskey use-api-socket",

@@ -46,7 +46,7 @@ def test_what_docker_has_is_current() -> None:
 
 
 def test_a_refusal_is_what_the_document_says(capsys: pytest.CaptureFixture[str]) -> None:
-    for words, option in (("run", "publish/p"), ("run", "gpus"), ("save", "platform")):
+    for words, option in (("run", "publish/p"), ("run", "storage-opt"), ("save", "platform")):
         verb = commands.load(commands.VERBS[words])
         state = parity.status(verb, option)
         if state.kind == parity.WORKS:

@@ -28,7 +28,10 @@ class DeviceRule(Record):
 
 
 class DeviceNode(Record):
-    """A node to make inside: `mode` has no type bits, `rdev` is as os.makedev gives it."""
+    """A node to make inside: `type` is "c", "b" or "p" (a FIFO), `mode` has no type bits, `rdev` is as of os.makedev.
+
+    `access` may be empty: the node is there and no rule allows its use.
+    """
 
     path: str
     type: str
@@ -112,6 +115,7 @@ def device_rules(
     own = (
         DeviceRule(type=node.type, major=os.major(node.rdev), minor=os.minor(node.rdev), access=node.access)
         for node in nodes
+        if node.type != "p" and node.access
     )
     return (*DEFAULT, *own, *asked)
 

@@ -62,7 +62,9 @@ def config_from(parsed: Parsed) -> ContainerConfig:
         cap_drop=tuple(parsed.items("cap-drop")),
         privileged=parsed.flag("privileged"),
         security_opts=tuple(parsed.items("security-opt")),
-        devices=_each(parsed, "device", _device),
+        devices=tuple(_device_paths(parsed)),
+        device_requests=tuple(text for text in parsed.items("device") if _is_described(text)),
+        gpus=_gpus(parsed),
         sysctls=_each(parsed, "sysctl", _sysctl),
         device_cgroup_rules=_each(parsed, "device-cgroup-rule", _device_rule),
         oom_score_adj=_oom_score(parsed),
@@ -206,9 +208,26 @@ def _gives_way(mount: Mount) -> bool:
     return mount.type == "volume" and mount.anonymous
 
 
-def _device(text: str) -> Device:
-    if "=" in text and not text.startswith("/"):
-        raise NotSupportedError(f"--device {text} is not supported yet: Tiffin reads no CDI device descriptions so far")
+def _is_described(text: str) -> bool:
+    """Whether it names a device as its vendor does, VENDOR/CLASS=NAME, and not by its path."""
+    return not text.startswith("/") and "/" in text.partition("=")[0] and "=" in text
+
+
+def _gpus(parsed: Parsed) -> tuple[str, ...]:
+    if not parsed.items("gpus"):
+        return ()
+    from tiffin.cli import gpu_options
+
+    return tuple(filter(None, _each(parsed, "gpus", gpu_options.gpus)))
+
+
+def _device_paths(parsed: Parsed) -> list[Device]:
+    return [device for device in _each(parsed, "device", _device) if device is not None]
+
+
+def _device(text: str) -> Device | None:
+    if _is_described(text):
+        return None
     parts = text.split(":")
     if not text or len(parts) > 3:
         raise ValueError(f"bad format for path: {text}")

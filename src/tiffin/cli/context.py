@@ -6,7 +6,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tiffin.engine import Engine
 
@@ -22,11 +22,13 @@ class Context:
         storage: str | None = None,
         debug: bool = False,
         userns: str | None = None,
+        cdi_dirs: Sequence[str] = (),
     ) -> None:
         self.root = root
         self.run_root = run_root
         self.storage = storage
         self.userns = userns
+        self.cdi_dirs = cdi_dirs
         self.debug: Callable[[str], None] | None = None
         if debug:
             self.debug = _debug_printer()
@@ -39,7 +41,7 @@ class Context:
 
             self._engine = Engine(
                 self.root, run_root=self.run_root, storage=self.storage, debug=self.debug, warn=_warn,
-                userns=self.userns,
+                userns=self.userns, cdi_dirs=self.cdi_dirs or None,
             )  # fmt: skip
         return self._engine
 

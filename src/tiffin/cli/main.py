@@ -34,6 +34,13 @@ GLOBAL = Verb(
         Option(name="run-root", word="dir", help="Where the state of running containers is", default="/run/tiffin"),
         Option(name="storage-driver", word="name", help="How root file systems are made; `tiffin info` shows which"),
         Option(name="userns", word="mode", help="User namespace of new containers: host, or auto[:size=N]"),
+        Option(
+            name="cdi-spec-dir",
+            kind="list",
+            word="dir",
+            help="Where devices are described (CDI)",
+            default="/etc/cdi and /var/run/cdi",
+        ),
         Option(name="debug", short="D", kind="bool", help="Show on standard error what is done and how long it takes"),
         Option(name="version", short="v", kind="bool", help="Print the version"),
     ),
@@ -129,6 +136,7 @@ class _Call:
             storage=options.text("storage-driver"),
             debug=options.flag("debug"),
             userns=options.text("userns"),
+            cdi_dirs=options.items("cdi-spec-dir"),
         )
         parsed = parse(verb, rest)
         self.verb = verb

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 _ESCAPES = (("\\", "\\e"), ("-", "\\-"), ("'", "\\(aq"), ("`", "\\(ga"), ("^", "\\(ha"), ("~", "\\(ti"))
 _FILES = (
     ("/var/lib/tiffin", "Images, containers and volumes, unless --root or TIFFIN_ROOT names another directory."),
+    ("/etc/cdi, /var/run/cdi", "What vendors say of their devices (Container Device Interface)."),
     ("/run/tiffin", "The state of running containers."),
 )
 _ENVIRONMENT = (
     ("TIFFIN_ROOT", "The directory that --root names when the option is not given."),
+    ("TIFFIN_CDI_DIRS", "The directories that --cdi-spec-dir names when it is not given, separated by colons."),
     ("NO_COLOR", "When it is set and not empty, nothing is coloured on a terminal."),
     ("SOURCE_DATE_EPOCH", "The creation time of new images, in seconds since 1970."),
 )

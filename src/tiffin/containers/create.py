@@ -202,6 +202,10 @@ def check(parts: Parts, container: Container) -> None:
 
         for rule in config.device_cgroup_rules:
             parse_rule(rule)
+    if config.device_requests or config.gpus:
+        from tiffin.containers import device_requests
+
+        device_requests.find(parts, container)
     capabilities.resolve(config.cap_add, config.cap_drop, config.privileged, parts.bounding)
     options.parse_security_opts(config.security_opts)
     masks.check_sysctls(config.sysctls, network=config.network, ipc=config.ipc)

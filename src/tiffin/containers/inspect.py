@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tiffin.containers import inspect_empty, log_drivers
 from tiffin.containers.logs import rfc3339
-from tiffin.model.container import Container, ContainerInfo, ContainerState, Mount
+from tiffin.model.container import Container, ContainerConfig, ContainerInfo, ContainerState, Mount
 from tiffin.model.image import health_object
 from tiffin.runtime import signals
 from tiffin.runtime.security import masks, options
@@ -220,10 +220,26 @@ def _host_config(container: Container) -> dict[str, Any]:
             {"PathOnHost": d.host_path, "PathInContainer": d.container_path, "CgroupPermissions": d.permissions}
             for d in config.devices
         ],
+        "DeviceRequests": _device_requests(config),
         "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in config.ulimits] or None,
         "MaskedPaths": list(masks.masked_paths(security, config.privileged)),
         "ReadonlyPaths": list(masks.readonly_paths(security, config.privileged)),
     }
+
+
+def _device_requests(config: ContainerConfig) -> list[dict[str, Any]] | None:
+    """As Docker: one request for all qualified names, and one for each --gpus."""
+    if not config.device_requests and not config.gpus:
+        return None
+    found: list[dict[str, Any]] = []
+    for text in config.gpus:
+        names = text.removeprefix("device=").split(",") if text.startswith("device=") else None
+        count = 0 if names else -1 if text == "all" else int(text)
+        found.append({"Driver": "", "Count": count, "DeviceIDs": names, "Capabilities": [["gpu"]], "Options": {}})
+    if config.device_requests:
+        names = list(config.device_requests)
+        found.append({"Driver": "cdi", "Count": 0, "DeviceIDs": names, "Capabilities": None, "Options": None})
+    return found
 
 
 def _id_mappings(container: Container) -> dict[str, Any]:

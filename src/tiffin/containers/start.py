@@ -213,11 +213,18 @@ def prepare(
         files.account_file(driver, container, "/etc/passwd"),
         files.account_file(driver, container, "/etc/group"),
     )
+    nodes = device_nodes(config.devices, config.privileged)
+    edits = None
+    if config.device_requests or config.gpus:
+        from tiffin.containers import device_requests
+
+        edits = device_requests.find(parts, container)
+        identity = device_requests.with_groups(identity, edits)
+        nodes = device_requests.with_nodes(nodes, edits, identity)
     if ids:
         from tiffin.containers.userns import check_identity
 
         check_identity(container, identity)
-    nodes = device_nodes(config.devices, config.privileged)
     joined = spec.Joined()
     if any(":" in mode for mode in (config.userns, *(mode for _, mode in spec.modes(config)))):
         from tiffin.containers import joined as others
@@ -236,6 +243,8 @@ def prepare(
     if mounting:
         mounting.prepare(labels)
         joined = mounting.apply(built, joined)
+    if edits:
+        device_requests.apply(built, container, edits)
     rules = devices.device_rules(nodes, config.privileged, config.device_cgroup_rules)
     with parts.timed("cgroup"):
         cgroup = parts.cgroups.create(container.id, config.resources, rules, delegated=systemd.owner(container))
@@ -328,7 +337,9 @@ def cleanup_argv(parts: Parts, container_id: str) -> tuple[str, ...]:
     It runs in an empty environment, in "/": Tiffin is to be found where it was found now, by PYTHONPATH perhaps.
     """
     roots = ("--root", parts.paths.root, "--run-root", parts.paths.run)
-    return (*module_argv(sys.executable), *roots, "cleanup", container_id)
+    # Not the default ones: to name these would keep a container to what they were when it was started.
+    described = (word for directory in parts.given_cdi_dirs for word in ("--cdi-spec-dir", directory))
+    return (*module_argv(sys.executable), *roots, *described, "cleanup", container_id)
 
 
 def module_argv(python: str) -> tuple[str, ...]:

@@ -106,6 +106,8 @@ class ContainerConfig(Record):
     got it has "always". `pod` is a pod's name or ID, and in a container its ID.
     `userns` is "host", "private", "auto[:…]", "container:NAME" or "ns:PATH"; empty means the engine's default. The maps
     are (first id inside, first id of the host, how many).
+    `device_requests` are devices that a vendor describes, "VENDOR/CLASS=NAME" (Container Device Interface); `gpus` are
+    "all", a number, or "device=ID[,ID…]" of those that NVIDIA describes.
     """
 
     image: str
@@ -154,6 +156,8 @@ class ContainerConfig(Record):
     runtime: str = ""
     systemd: str = "true"
     pod: str = ""
+    device_requests: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
     platform: str = ""  # that the image must have, "os/architecture[/variant]"
 
 

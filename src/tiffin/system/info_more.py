@@ -55,7 +55,7 @@ def of_host(parts: Parts, os_release: dict[str, str]) -> dict[str, Any]:
         "LiveRestoreEnabled": True,  # nothing that could be restarted holds the containers
         "Isolation": "",
         "InitBinary": launcher_path(),
-        "CDISpecDirs": None,
+        "CDISpecDirs": list(parts.cdi_dirs),
         "Warnings": None,
     }
 
