@@ -148,8 +148,9 @@ def test_at_a_terminal(host: Host) -> None:
         screen.expect("33 101")
         screen.expect("/dev/pts/")
         screen.send("\x10\x11")  # Docker's detach keys mean nothing here
-        screen.send("sleep 60\n")
-        screen.expect("sleep 60")
+        # What they did to the line is taken back; and it must be the program that is interrupted, not the typing.
+        screen.send("\x15echo be''gun; sleep 60\n")
+        screen.expect("begun")
         screen.send("\x03")
         screen.expect("at> ")
         screen.send("exit 5\n")

@@ -177,8 +177,8 @@ def test_a_subpath_of_a_tmpfs_volume(on: Engine) -> None:
 def test_other_runtimes(engine: Engine, busybox: str, source: Path) -> None:
     bind = Mount(type="bind", source=str(source), target="/m", propagation="rshared")
     ours = (
-        "the mount at /m does not go with --runtime crun: images, subpaths, volumes with mount options and shared "
-        "binds are mounted by Tiffin's own launcher only"
+        "the mount at /m does not go with --runtime crun so far: images, subpaths, volumes with mount options and "
+        "shared binds are mounted by Tiffin's own launcher only"
     )
     for userns, mount, message in (
         ("auto", bind.replace(propagation="rslave"), "a user namespace does not go with --runtime crun so far"),
