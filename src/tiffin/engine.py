@@ -465,17 +465,19 @@ class Engine(ContainerFiles, Lifecycle, Pods, Volumes, Observation):
         all_images: bool = False,
         volumes: str = "",
         choose: Callable[[tuple[Volume, ...]], tuple[Volume, ...]] | None = None,
+        goes: Callable[[Container | Image], bool] | None = None,
     ) -> PrunePlan:
         """What `prune` would remove: ended containers, images without a name, litter.
 
         With `all_images` every image that no container needs. `volumes` is "", or "anonymous" or "all" for those
-        volumes that no container needs; `choose` leaves some of these.
+        volumes that no container needs; `choose` leaves some of these, `goes` says which containers and images may go.
         """
         from tiffin.system.prune import plan
 
         return plan(
-            self._parts, containers=containers, images=images, all_images=all_images, volumes=volumes, choose=choose
-        )
+            self._parts, containers=containers, images=images, all_images=all_images, volumes=volumes, choose=choose,
+            goes=goes,
+        )  # fmt: skip
 
     def prune(self, plan: PrunePlan) -> Pruned:
         """Remove what the plan lists and what is still unused now."""

@@ -99,3 +99,26 @@ def test_like_docker(docker: DockerPeer, tiffin: Runner, busybox: str) -> None:
         words = ("ps", "-a", "-f", condition, "--format", "{{.Names}} {{.LocalVolumes}} {{.Networks}} {{.State}}")
         assert tiffin.ok(*words) == docker.ok(*words), condition
     docker.ok("rm", "web", "db")
+
+
+def test_what_prune_leaves(tiffin: Runner, busybox: str) -> None:
+    for name, label in (("kept", "keep=1"), ("old", "team=a"), ("other", "team=b")):
+        tiffin.ok("create", "--name", name, "--label", label, busybox, "true")
+
+    def names() -> list[str]:
+        return sorted(tiffin.ok("ps", "-a", "--format", "{{.Names}}").split())
+
+    assert tiffin.ok("container", "prune", "-f", "--filter", "until=1h") == "Nothing to remove."
+    tiffin.ok("container", "prune", "-f", "--filter", "label=team=a", "--filter", "label!=keep")
+    assert names() == ["kept", "other"]
+    tiffin.ok("system", "prune", "-f", "--filter", "label!=keep", "--filter", "until=0s")
+    assert names() == ["kept"]
+    tiffin.ok("rm", "kept")
+    tiffin.ok("image", "prune", "-af", "--filter", "label=none")
+    assert tiffin.ok("images", "-q")
+    tiffin.ok("image", "prune", "-af", "--filter", "until=0s")
+    assert not tiffin.ok("images", "-q")
+    assert tiffin("container", "prune", "-f", "--filter", "until=soon").code == 1
+    assert tiffin("system", "prune", "-f", "--volumes", "--filter", "until=1h") == (
+        1, "", 'tiffin: The "until" filter is not supported with "--volumes"\n',
+    )  # fmt: skip

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from functools import partial
 
-from tiffin.cli.listing import parse_filters, truth
-from tiffin.cli.options import Option, Verb, absent
-from tiffin.cli.units import size
+from tiffin.cli.listing import bad_filter, labels_match, parse_filters, truth
+from tiffin.cli.options import Option, Verb
+from tiffin.cli.units import parse_moment, size
 from tiffin.errors import UsageError
+from tiffin.model.image import Image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,13 +20,14 @@ if TYPE_CHECKING:
     from tiffin.cli.context import Context
     from tiffin.cli.options import Parsed
     from tiffin.model.container import Container
-    from tiffin.model.image import Image
     from tiffin.model.volume import Volume
     from tiffin.system.prune import PrunePlan
 
 
 def _system(context: Context, parsed: Parsed) -> int:
     volumes = "anonymous" if parsed.flag("volumes") else ""
+    if volumes and any(text.startswith("until=") for text in parsed.items("filter")):
+        raise UsageError('The "until" filter is not supported with "--volumes"')
     return _prune(context, parsed, containers=True, images=True, volumes=volumes)
 
 
@@ -59,6 +63,12 @@ def _prune(
     volumes: str = "",
     choose: Callable[[tuple[Volume, ...]], tuple[Volume, ...]] | None = None,
 ) -> int:
+    goes = None
+    if choose is None:
+        filters = parse_filters(parsed, ("label", "label!", "until"))
+        goes = _chosen(filters)
+        if volumes and filters:
+            choose = partial(_labelled_volumes, filters)
     force = parsed.flag("force")
     engine = context.engine
     all_images = images and parsed.flag("all")
@@ -66,7 +76,7 @@ def _prune(
 
     with Progress("Looking"):
         plan = engine.prune_plan(
-            containers=containers, images=images, all_images=all_images, volumes=volumes, choose=choose
+            containers=containers, images=images, all_images=all_images, volumes=volumes, choose=choose, goes=goes
         )
     if plan.empty:
         print("Nothing to remove.")
@@ -87,6 +97,32 @@ def _prune(
         print(f"Removed volume {volume.name}")
     print(f"Total reclaimed space: {size(pruned.size_bytes)}")
     return 0
+
+
+def _chosen(filters: dict[str, list[str]]) -> Callable[[Container | Image], bool] | None:
+    """Which containers and images the filters leave to be removed; None for all."""
+    if not filters:
+        return None
+    try:
+        before = min((parse_moment(text, time.time_ns()) for text in filters.get("until", ())), default=None)
+    except ValueError as error:
+        raise bad_filter(f"until={filters['until'][-1]}", str(error)) from None
+
+    def goes(one: Container | Image) -> bool:
+        labels = dict(one.config.labels if isinstance(one, Image) else one.labels)
+        return (before is None or one.created_ns < before) and _labelled(labels, filters)
+
+    return goes
+
+
+def _labelled(labels: dict[str, str], filters: dict[str, list[str]]) -> bool:
+    return labels_match(filters.get("label", ()), labels) and not any(
+        labels_match([text], labels) for text in filters.get("label!", ())
+    )
+
+
+def _labelled_volumes(filters: dict[str, list[str]], volumes: tuple[Volume, ...]) -> tuple[Volume, ...]:
+    return tuple(volume for volume in volumes if _labelled(dict(volume.labels), filters))
 
 
 def describe(plan: PrunePlan) -> list[str]:
@@ -133,14 +169,20 @@ def _agreed() -> bool:
 
 _FORCE = Option(name="force", short="f", kind="bool", help="Do not ask")
 _ALL = Option(name="all", short="a", kind="bool", help="Every image that no container uses, also with a name")
-_ABSENT = absent("Tiffin prunes everything of a kind so far", "filter")
+_FILTER = Option(
+    name="filter", kind="list", word="name=value", help="until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]"
+)
 
 SYSTEM_PRUNE = Verb(
     name="system prune",
     summary="Remove stopped containers, images without a name, and files that nothing needs",
     run=_system,
-    options=(_ALL, _FORCE, Option(name="volumes", kind="bool", help="Also anonymous volumes that no container uses")),
-    absent=_ABSENT,
+    options=(
+        _ALL,
+        _FILTER,
+        _FORCE,
+        Option(name="volumes", kind="bool", help="Also anonymous volumes that no container uses"),
+    ),
     description="Shows what would go and asks. With nobody to answer, --force is needed.",
     examples=(("tiffin system prune -af", "everything that no running container needs"),),
 )
@@ -148,17 +190,21 @@ CONTAINER_PRUNE = Verb(
     name="container prune",
     summary="Remove all stopped containers",
     run=_containers,
-    options=(_FORCE,),
-    absent=_ABSENT,
+    options=(_FILTER, _FORCE),
     description="Shows what would go and asks. With nobody to answer, --force is needed.",
-    examples=(("tiffin container prune -f", "without being asked"),),
+    examples=(
+        ("tiffin container prune -f", "without being asked"),
+        (
+            "tiffin container prune -f --filter until=24h --filter label!=keep",
+            "older than a day, but for the label keep",
+        ),
+    ),
 )
 IMAGE_PRUNE = Verb(
     name="image prune",
     summary="Remove images without a name",
     run=_images,
-    options=(_ALL, _FORCE),
-    absent=_ABSENT,
+    options=(_ALL, _FILTER, _FORCE),
     description="Shows what would go and asks. With nobody to answer, --force is needed.",
     examples=(("tiffin image prune -a", "every image that no container uses"),),
 )

@@ -62,11 +62,13 @@ def plan(
     all_images: bool,
     volumes: str = "",
     choose: Callable[[tuple[Volume, ...]], tuple[Volume, ...]] | None = None,
+    goes: Callable[[Container | Image], bool] | None = None,
 ) -> PrunePlan:
     """Look, and remove nothing."""
     end.finish_removals(parts)
-    ended = tuple(_ended(parts)) if containers else ()
-    unused = tuple(_unused(parts, all_images, {container.id for container in ended})) if images else ()
+    goes = goes or (lambda _: True)
+    ended = tuple(filter(goes, _ended(parts))) if containers else ()
+    unused = tuple(filter(goes, _unused(parts, all_images, {container.id for container in ended}))) if images else ()
     with store_lock(parts.paths, exclusive=True):
         garbage = _garbage(parts) if images else Garbage()
         # What these images share among each other goes with them, so it is looked for as if they were gone.
