@@ -68,6 +68,8 @@ _PLAIN = (
     (re.compile(rf"(?:Less than a|About an?|\d+) {_UNITS}(?: ago)?"), "<AGO>"),
     (re.compile(r" {2,}"), "  "),
     (re.compile(r" +$", re.MULTILINE), ""),
+    # Signal 32 is libc's own; Docker passes on whether its caller ignored it.
+    (re.compile(r"^(SigIgn:\t[0-9a-f]{8})8", re.MULTILINE), r"\g<1>0"),
 )
 
 

@@ -102,6 +102,9 @@ class DockerPeer:
                 self._daemon.kill()
                 self._daemon.wait()
         self._log.close()
+        for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+            if line.split()[1].startswith(f"{self.directory}/"):
+                subprocess.run(["umount", "--lazy", line.split()[1]], capture_output=True, check=False)
         for hierarchy in CGROUPS.iterdir():
             top = hierarchy / self.cgroup
             for path, _, _ in os.walk(top, topdown=False):

@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import select
 import struct
 import subprocess
@@ -112,5 +113,10 @@ class Terminal:
 
 
 def _take_terminal() -> None:
-    """In the child: make the terminal on its stdin the one that controls its session."""
+    """In the child: make the terminal on its stdin the one that controls its session, with the keys that end things.
+
+    Whoever runs the tests in the background has these signals ignored, which a terminal's first program never has.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
