@@ -103,7 +103,7 @@ class Parts:
             if self._images is None:
                 from tiffin.images.store import ImageStore
 
-                self._images = ImageStore(self.paths, self.database, self.layers, self.driver(None))
+                self._images = ImageStore(self.paths, self.database, lambda: self.layers, lambda: self.driver(None))
             return self._images
 
     @property

@@ -32,7 +32,8 @@ def open_store(root: Path | str, driver: str = "composefs") -> ImageStore:
     paths = paths_for(str(root), None)
     objects = ObjectStore(paths.objects)
     layers = LayerStore(paths.layers, objects)
-    return ImageStore(paths, Database(paths.database), layers, driver_named(driver, paths, objects, layers))
+    rootfs = driver_named(driver, paths, objects, layers)
+    return ImageStore(paths, Database(paths.database), lambda: layers, lambda: rootfs)
 
 
 def tar_of(files: Mapping[str, bytes | tarfile.TarInfo]) -> bytes:

@@ -14,7 +14,7 @@ from tiffin.state import images as records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
     from typing import Any
 
@@ -28,13 +28,30 @@ _LIST_HINT = "`tiffin images` lists what is here"
 
 
 class ImageStore:
-    """Images of one engine: records in `database`, layers in `layers`, what `driver` made of them to be mounted."""
+    """Images of one engine: records in `database`, layers in `layers`, what `driver` made of them to be mounted.
 
-    def __init__(self, paths: Paths, database: Database, layers: LayerStore, driver: RootfsDriver) -> None:
+    The last two are asked for when they are needed: whoever only looks images up does without storage.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        database: Database,
+        layers: Callable[[], LayerStore],
+        driver: Callable[[], RootfsDriver],
+    ) -> None:
         self.paths = paths
         self.database = database
-        self.layers = layers
-        self.driver = driver
+        self._layers = layers
+        self._driver = driver
+
+    @property
+    def layers(self) -> LayerStore:
+        return self._layers()
+
+    @property
+    def driver(self) -> RootfsDriver:
+        return self._driver()
 
     def get(self, reference: str) -> Image:
         """The image that a name[:tag], name@digest, full ID or unique ID prefix stands for; names win over prefixes.
