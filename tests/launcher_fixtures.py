@@ -360,7 +360,7 @@ class Box:
 
     def execute(self, plan: Plan, *flags: str, stdio: dict[int, int] | None = None) -> tuple[int, socket.socket]:
         """Start the exec role: its process and our end of the status socket."""
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         inherited = {3: self._plan_file(bytes(plan)), 4: theirs.detach(), **(stdio or {})}
         return _spawn([str(self.launcher), "exec", *flags], inherited, self.environment), ours
 

@@ -118,7 +118,11 @@ def _running(parts: Parts, pod: Pod, other_than: str) -> Container | None:
         if going or member.id == other_than:
             continue
         state = status.read_state(parts.paths, member.id)
-        if state.status == "running" and status.alive(state.pid, state.pid_start_ticks):
+        if (
+            state.status == "running"
+            and status.alive(state.pid, state.pid_start_ticks)
+            and status.has_namespaces(state.pid)
+        ):
             return member
     return None
 

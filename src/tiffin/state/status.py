@@ -61,6 +61,17 @@ def alive(pid: int, ticks: int) -> bool:
     return pid > 0 and start_ticks(pid) == ticks
 
 
+def has_namespaces(pid: int) -> bool:
+    """Whether the namespaces of a process can still be joined: one that ends lets go of them before it is a zombie."""
+    try:
+        os.readlink(f"/proc/{pid}/ns/ipc")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except OSError:
+        return True  # not ours to see; whoever joins will say so
+    return True
+
+
 def send_signal(pid: int, ticks: int, number: int) -> bool:
     """Signal that very process, and not a later one with its number; False when it is gone. HostError, if not root."""
     from signal import pidfd_send_signal

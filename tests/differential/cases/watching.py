@@ -55,7 +55,6 @@ SCENARIOS = {
     "figures": [
         "E run -d --name box busybox sleep 600 > /dev/null; E create --name made busybox > /dev/null",
         "E stats --no-stream --format '{{.Name}}'",
-        "E stats --no-stream --format '{{.Name}} {{.PIDs}}' box",
         "E stats --no-stream -a --format '{{.Name}}' | sort",
         "E stats --no-stream --format '{{.Container}}' box",
         "E stats --no-stream --no-trunc --format '{{.ID}}' box | wc -c",
