@@ -86,7 +86,7 @@ def _rm(context: Context, parsed: Parsed) -> int:
 
 def _prune(context: Context, parsed: Parsed) -> int:
     if not parsed.flag("force"):
-        from tiffin.cli.prune import _agreed
+        from tiffin.cli.prune import agreed
 
         ended = [info.pod for info in context.engine.pods() if info.status in ("Exited", "Stopped")]
         if not ended:
@@ -95,7 +95,7 @@ def _prune(context: Context, parsed: Parsed) -> int:
         print("This would be removed, with all their containers:")
         for pod in ended:
             print(f"  pod {pod.name} ({pod.id[:12]})", flush=True)
-        if not _agreed():
+        if not agreed():
             return 0
     for pod in context.engine.prune_pods():
         print(pod.id)
