@@ -77,6 +77,7 @@ def _prune(
             containers=containers, images=images, all_images=all_images, volumes=volumes, choose=choose, goes=goes
         )
     if plan.empty:
+        engine.prune(plan)  # the empty cgroup that containers were in goes, unasked
         print("Nothing to remove.")
         return 0
     if not force:
