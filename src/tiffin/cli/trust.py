@@ -46,7 +46,7 @@ def _lines(reference: str, result: Verified) -> list[str]:
     from tiffin.cli.units import size
 
     read = f"{result.layers} layer{'' if result.layers == 1 else 's'}, {size(result.read_bytes)}"
-    if not result.damaged and not result.problems:
+    if not result.damaged and not result.problems and not result.rebuilt:
         return [f"{reference}: whole ({read})"]
     lines = [f"{reference}: {'repaired' if result.whole else 'DAMAGED'} ({read})"]
     for layer in result.damaged:

@@ -50,8 +50,9 @@ class LayerStore:
 
         `compressed_size` (bytes) is what the stream was expanded from, for the limit on the ratio. The layer appears
         when all of it is stored, with `replace` also in the place of one that is there already; call
-        `objects.syncfs()` before relying on it after a power cut. Hold `store_lock` until something refers to it. Raises `InvalidImageError` (hostile or damaged archive, wrong digest, a limit),
-        `StoreError` (full disk, read-only store).
+        `objects.syncfs()` before relying on it after a power cut. Hold `store_lock` until something refers to it.
+        Raises `InvalidImageError` (hostile or damaged archive, wrong digest, a limit), `StoreError` (full disk,
+        read-only store).
         """
         from tiffin.storage.ingest import Ingest
 

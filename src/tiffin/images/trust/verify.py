@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tiffin.model.image import Image
     from tiffin.state.blobs import Blob
 
-    OpenBlob = Callable[[Blob], Iterator[tuple[str, AbstractContextManager[Readable]]]]
+    OpenBlob = Callable[[Blob], Iterator[tuple[str, Callable[[], AbstractContextManager[Readable]]]]]
 
 
 class LayerDamage(Record):
@@ -30,7 +30,8 @@ class LayerDamage(Record):
 
 class Verified(Record):
     """`read_bytes` of layers were read. `damaged` is what was found, `repaired` the diff_ids of what is whole again,
-    `problems` what is wrong with the prepared image, a sentence each; `failures` why a repair did not succeed.
+    `problems` what is wrong with the prepared image, a sentence each (it was prepared again when `rebuilt`);
+    `failures` why a repair did not succeed.
     """
 
     image_id: str
@@ -40,6 +41,7 @@ class Verified(Record):
     problems: tuple[str, ...] = ()
     repaired: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    rebuilt: bool = False
 
     @property
     def whole(self) -> bool:
@@ -68,8 +70,10 @@ def verify(
             else:
                 repaired.append(damage.diff_id)
         problems = _problems(store, image)
-        if repair and len(repaired) == len(damaged) and (damaged or problems):
-            _prepare_again(store, image)
+        rebuilt = bool(repair and len(repaired) == len(damaged) and (damaged or problems))
+        if rebuilt:
+            store.driver.remove_image(image.id)
+            store.driver.prepare_image(image.id, image.layers)
             problems = _problems(store, image)
     return Verified(
         image_id=image.id,
@@ -79,6 +83,7 @@ def verify(
         problems=tuple(problems),
         repaired=tuple(repaired),
         failures=tuple(failures),
+        rebuilt=rebuilt,
     )
 
 
@@ -131,9 +136,9 @@ def _repair(store: ImageStore, damage: LayerDamage, open_blob: OpenBlob) -> list
     reasons = []
     for blob in known:
         what = f"layer {blob.digest}"
-        for place, opening in open_blob(blob):
+        for place, opened in open_blob(blob):
             try:
-                with opening as raw:
+                with opened() as raw:
                     # Only now, as there is something to be had in their place. Who has them open keeps them.
                     for digest in damage.objects:
                         store.layers.objects.remove(digest)
@@ -146,8 +151,8 @@ def _repair(store: ImageStore, damage: LayerDamage, open_blob: OpenBlob) -> list
                         diff_id=damage.diff_id,
                         replace=True,
                     )
-            except TiffinError as error:
-                reasons.append(f"{place}: {error.message}")
+            except (TiffinError, OSError) as error:
+                reasons.append(f"{place}: {getattr(error, 'message', error)}")
                 continue
             store.layers.objects.syncfs()
             return []
@@ -164,8 +169,3 @@ def _problems(store: ImageStore, image: Image) -> list[str]:
     if not store.driver.image_ready(image.id):
         return [f"image {image.id} is not prepared for the storage driver {store.driver.name}"]
     return [problem for problem in store.driver.check() if image.id in problem]
-
-
-def _prepare_again(store: ImageStore, image: Image) -> None:
-    store.driver.remove_image(image.id)
-    store.driver.prepare_image(image.id, image.layers)
