@@ -112,7 +112,7 @@ def accept_file(transport: str, path: str) -> None:
 
 def _fetch(address: str) -> bytes | None:
     """A small file of a web server; None when it has no such file."""
-    from tiffin import __version__
+    from tiffin._version import __version__
     from tiffin.registry.transport import Patience, Transport, Trust
 
     if not address.startswith(("http://", "https://")):
