@@ -165,6 +165,28 @@ def test_files_have_no_signatures(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
 
 
+def test_a_load_that_the_policy_refuses(engine: tiffin.Engine, tiffin: Runner, tmp_path: Path) -> None:
+    import io
+
+    engine.import_image(io.BytesIO(LAYER), "small:1")
+    archive = tmp_path / "image.tar"
+    tiffin.ok("save", "-o", str(archive), "small:1")
+    document = {"default": [{"type": "reject"}], "transports": {"docker-archive": {}}}
+    rules = document["transports"]["docker-archive"]  # type: ignore[index,call-overload]
+    (tmp_path / "policy.json").write_text(json.dumps(document))
+    env = {"TIFFIN_POLICY": str(tmp_path / "policy.json")}
+    done = tiffin("load", "-i", str(archive), env=env)
+    assert (done.code, done.err) == (
+        1,
+        f"tiffin: the policy '{tmp_path}/policy.json' refuses the image docker-archive:{archive}:"
+        " it rejects every image of that name\n",
+    )
+    rules[str(tmp_path)] = [{"type": "insecureAcceptAnything"}]
+    (tmp_path / "policy.json").write_text(json.dumps(document))
+    assert tiffin("load", "-i", str(archive), env=env).code == 0
+    assert tiffin("load", input=archive.read_bytes(), env=env).code == 1
+
+
 @pytest.mark.parametrize("damage", ["object", "layer"])
 def test_a_layer_is_got_again(
     engine: tiffin.Engine, tiffin: Runner, server: RegistryServer, registries: Registries, damage: str
