@@ -73,6 +73,16 @@ class InvalidImageError(TiffinError):
     http_status = 400
 
 
+class RegistryError(TiffinError):
+    """A registry refused, failed or answered nonsense; `http_status` is for whoever passes it on."""
+
+    http_status = 502
+
+
+class RegistryDenied(RegistryError):
+    http_status = 401
+
+
 class StoreError(TiffinError):
     pass
 

@@ -10,9 +10,9 @@ import pytest
 from tiffin.containers import userns
 from tiffin.errors import HostError, UsageError
 from tiffin.model.idmap import OVERFLOW, IdMap, covers, text
+from tiffin.state import schema
 from tiffin.state.db import Database
 from tiffin.state.ids import free_range
-from tiffin.state.schema import MIGRATIONS
 from tiffin.storage.contents import CAPABILITY, plain_capability, rooted_capability
 
 IDS = IdMap(uids=((0, 1000, 10), (10, 5, 1)), gids=((0, 2000, 3),))
@@ -68,16 +68,14 @@ def test_the_first_gap_that_is_large_enough(database: Database) -> None:
 
 def test_a_store_of_the_version_before(tmp_path: Path) -> None:
     path = f"{tmp_path}/state.db"
-    Database(path).close()
-    with Database(path).transaction() as fresh:
-        fresh.execute("DROP TABLE id_ranges")
-        fresh.execute("PRAGMA user_version=2")
-    assert 2 in MIGRATIONS
+    connection = sqlite3.connect(path)
+    connection.executescript(schema._FIRST + schema._VOLUMES + "PRAGMA user_version=2;")
+    connection.close()
     database = Database(path)
     assert database.rows("SELECT * FROM id_ranges") == []
-    assert database.row("PRAGMA user_version") == (3,)
+    assert database.row("PRAGMA user_version") == (schema.VERSION,)
     database.close()
-    assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (3,)
+    assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
 
 
 def test_those_set_aside_for_containers(tmp_path: Path) -> None:

@@ -14,16 +14,32 @@ SOURCE = Path(tiffin.__file__).parent
 # `tiffin`; `parts` is below the use cases since it is handed to them.
 LAYERS = (
     ("__main__", "cli", "oci", "aio"),
-    ("engine", "engine_events", "engine_files", "engine_lifecycle", "engine_pods", "engine_volumes"),
+    (
+        "engine",
+        "engine_events",
+        "engine_files",
+        "engine_images",
+        "engine_lifecycle",
+        "engine_pods",
+        "engine_registries",
+        "engine_volumes",
+    ),
     ("containers", "pods", "volumes", "system"),
     ("parts",),
     ("images", "runtime", "cgroups"),
-    ("storage", "state"),
+    ("storage", "state", "registry"),
     ("model", "errors", "paths", "failpoints", "plain_json", "launcher_path", "_version"),
 )
 FACADE = "__init__"  # it only names what the others have
 # Drivers that know others: the paths and rows of images are the store's, a plan begins with the root's mounts.
-DRIVERS = {"images": {"storage", "state"}, "runtime": {"storage"}, "cgroups": set(), "storage": set(), "state": set()}
+DRIVERS = {
+    "images": {"storage", "state", "registry"},
+    "runtime": {"storage"},
+    "cgroups": set(),
+    "storage": set(),
+    "state": set(),
+    "registry": set(),
+}
 
 
 def modules() -> dict[str, Path]:

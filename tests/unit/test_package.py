@@ -22,7 +22,7 @@ PUBLIC = """
     ContainerInfo ContainerState Device Engine Event ExecSession FileChange Health HealthCheck HealthResult
     HistoryEntry HostError Image ImageConfig InvalidImageError
     LaunchError LogConfig LogLine Mount NotFoundError NotSupportedError OptionError Pod PodInfo
-    Resources RestartPolicy Result Stats StoreError
+    RegistryDenied RegistryError Resources RestartPolicy Result Stats StoreError
     TiffinError Ulimit UsageError Volume VolumeInfo __version__ run
 """
 

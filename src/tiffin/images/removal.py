@@ -6,6 +6,7 @@ from tiffin.errors import ConflictError, NotFoundError, StoreError, UsageError
 from tiffin.failpoints import failpoint
 from tiffin.images.host import is_host_id
 from tiffin.images.reference import is_id, parse_reference
+from tiffin.state import blobs
 from tiffin.state import images as records
 
 TYPE_CHECKING = False
@@ -57,7 +58,9 @@ def _drop(store: ImageStore, image: Image, name: str, force: bool) -> tuple[list
             _tell_untagged(store, image, names)
             return None, lines
         records.drop_image(database, image.id)
-        return records.drop_layers(database, dict.fromkeys(reversed(image.layers))), lines
+        gone = records.drop_layers(database, dict.fromkeys(reversed(image.layers)))
+        blobs.drop_unused_manifests(database)
+        return gone, lines
 
 
 def _tell_untagged(store: ImageStore, image: Image, names: list[str]) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tiffin.images.config import ParsedConfig
     from tiffin.paths import Paths
+    from tiffin.state.blobs import Base, Blob, Manifest
     from tiffin.state.db import Database
     from tiffin.storage.layers import LayerStore
     from tiffin.storage.rootfs import RootfsDriver
@@ -125,10 +126,20 @@ class ImageStore:
 
         finish(self)
 
-    def add(self, config: ParsedConfig, layers: Sequence[tuple[str, int]], names: Iterable[str] = ()) -> Image:
+    def add(
+        self,
+        config: ParsedConfig,
+        layers: Sequence[tuple[str, int]],
+        names: Iterable[str] = (),
+        *,
+        manifests: Iterable[Manifest] = (),
+        packed: Iterable[tuple[Blob, str]] = (),
+        base: Base | None = None,
+    ) -> Image:
         """File an image whose layers (diff_id, tar size in bytes) are in the layer store; call inside `adding()`.
 
-        `names` are keys as `Reference.key` gives them. Nothing is visible before everything is on disk.
+        `names` are keys as `Reference.key` gives them, `packed` layers as registries have them with the repository
+        where they were seen. Nothing is visible before everything is on disk.
         """
         size_bytes = self.driver.prepare_image(config.image_id, config.diff_ids)
         failpoint("image.prepared")
@@ -145,6 +156,9 @@ class ImageStore:
             size_bytes=size_bytes,
             layers=layers,
             names=names,
+            manifests=manifests,
+            packed=packed,
+            base=base,
         )
         failpoint("image.recorded")
         return self.get(config.image_id)

@@ -60,6 +60,7 @@ def finish(store: ImageStore) -> None:
     sweep(temporary)
     if not abandoned(temporary, KIND):
         return
+    from tiffin.state import blobs
     from tiffin.storage.collect import collect, find_garbage
 
     lock = store_lock(store.paths, exclusive=True, wait=False)
@@ -70,7 +71,9 @@ def finish(store: ImageStore) -> None:
                 store.paths,
                 store.layers.objects,
                 store.layers,
-                known_layers={diff_id for image in images for diff_id in image.layers},
+                known_layers={diff_id for image in images for diff_id in image.layers}.union(
+                    blobs.waiting(store.database)
+                ),
                 known_images={image.id for image in images},
                 known_containers=container_records.ids(store.database),
             )

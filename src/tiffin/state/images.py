@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
+    from tiffin.state.blobs import Base, Blob, Manifest
     from tiffin.state.db import Database
 
 _IMAGE = "SELECT id, config, created_ns, architecture, os, variant, size_bytes FROM images"
@@ -28,11 +29,17 @@ def add_image(
     size_bytes: int,
     layers: Sequence[tuple[str, int]],
     names: Iterable[str] = (),
+    manifests: Iterable[Manifest] = (),
+    packed: Iterable[tuple[Blob, str]] = (),
+    base: Base | None = None,
 ) -> None:
     """File an image with its `layers` (diff_id, tar size in bytes; base first) and `names`, all in one durable commit.
 
+    `manifests` are those it came with, `packed` its layers' blobs with the repositories where they were seen.
     What the records speak of must be on disk before (syncfs). An image that is here already only gets the names.
     """
+    from tiffin.state import blobs
+
     now = now_ns()
     with database.transaction(durable=True):
         for diff_id, tar_bytes in layers:
@@ -44,6 +51,13 @@ def add_image(
         if added:
             for position, (diff_id, _) in enumerate(layers):
                 database.execute("INSERT INTO image_layers VALUES (?, ?, ?)", (image_id, position, diff_id))
+        for manifest in manifests:
+            blobs.add_manifest(database, manifest, image_id)
+        for blob, repository in packed:
+            blobs.add_blob(database, blob, repository)
+        if base is not None:
+            blobs.set_base(database, image_id, base)
+        blobs.drop_waiting(database, (diff_id for diff_id, _ in layers))
         for name in names:
             _set_tag(database, name, image_id, now)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 3
+VERSION = 4
 
 _FIRST = """
 CREATE TABLE layers (
@@ -74,6 +74,49 @@ CREATE TABLE id_ranges (                    -- the host's ids that user namespac
 CREATE INDEX id_ranges_container ON id_ranges(container_id);
 """
 
-SCHEMA = _FIRST + _VOLUMES + _ID_RANGES
+_REGISTRIES = """
+CREATE TABLE manifests (                    -- manifests and indexes, byte for byte: what a digest reference names
+    digest     TEXT PRIMARY KEY,
+    media_type TEXT NOT NULL,
+    body       BLOB NOT NULL,
+    added_ns   INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE image_manifests (              -- the manifests that an image came with or was pushed as
+    image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+    digest   TEXT NOT NULL REFERENCES manifests(digest),
+    added_ns INTEGER NOT NULL,
+    PRIMARY KEY (image_id, digest)
+) WITHOUT ROWID;
+CREATE INDEX image_manifests_digest ON image_manifests(digest);
+CREATE TABLE blobs (                        -- a layer as registries have it: packed, under a digest of its own
+    digest     TEXT PRIMARY KEY,
+    diff_id    TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    packed_by  TEXT NOT NULL                -- how to make the same bytes again, "" when nobody here can
+) WITHOUT ROWID;
+CREATE INDEX blobs_diff ON blobs(diff_id);
+CREATE TABLE blob_places (                  -- where a blob was seen last
+    digest     TEXT NOT NULL REFERENCES blobs(digest) ON DELETE CASCADE,
+    repository TEXT NOT NULL,               -- "host:port/path"
+    seen_ns    INTEGER NOT NULL,
+    PRIMARY KEY (digest, repository)
+) WITHOUT ROWID;
+CREATE TABLE waiting_layers (               -- finished layers of pulls that were cut off: the next pull finds them
+    diff_id  TEXT PRIMARY KEY,
+    added_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE image_bases (                  -- what an image was made upon
+    image_id    TEXT PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE,
+    name        TEXT NOT NULL,              -- as it was named then, "" when it was not
+    digest      TEXT NOT NULL,              -- of its manifest, "" when that is not known
+    base_id     TEXT NOT NULL,              -- its image ID, "" when it was never here
+    layer_count INTEGER NOT NULL            -- how many of the image's layers are its, 0 when that is not known
+) WITHOUT ROWID;
+CREATE INDEX image_bases_base ON image_bases(base_id);
+CREATE INDEX tag_history_name ON tag_history(name, moved_ns);
+"""
+
+SCHEMA = _FIRST + _VOLUMES + _ID_RANGES + _REGISTRIES
 # What leads from each earlier version to the next one.
-MIGRATIONS = {1: _VOLUMES, 2: _ID_RANGES}
+MIGRATIONS = {1: _VOLUMES, 2: _ID_RANGES, 3: _REGISTRIES}

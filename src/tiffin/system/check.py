@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tiffin.errors import TiffinError
+from tiffin.state import blobs
 from tiffin.state import containers as records
 from tiffin.state import images as image_records
 from tiffin.storage import collect
@@ -45,7 +46,7 @@ def _litter(parts: Parts) -> list[str]:
         parts.paths,
         parts.objects,
         parts.layers,
-        known_layers={diff_id for image in images for diff_id in image.layers},
+        known_layers={diff_id for image in images for diff_id in image.layers}.union(blobs.waiting(parts.database)),
         known_images={image.id for image in images},
         known_containers=records.ids(parts.database),
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tiffin.containers import end
 from tiffin.errors import ConflictError, NotFoundError, UsageError
 from tiffin.model.record import Record
+from tiffin.state import blobs, events, status
 from tiffin.state import containers as records
-from tiffin.state import events, status
 from tiffin.state import images as image_records
 from tiffin.state import volumes as volume_records
 from tiffin.storage import volumes as volume_storage
@@ -138,6 +138,8 @@ def prune(parts: Parts, what: PrunePlan) -> Pruned:
         images.append(image)
     if what.images or what.garbage != Garbage():
         with store_lock(parts.paths, exclusive=True):
+            with parts.database.transaction():
+                blobs.drop_waiting(parts.database)
             collect(parts.paths, parts.objects, parts.layers, _garbage(parts))
     of_images = max(0, before - _image_bytes(parts))
     for kind, removed, size in (
