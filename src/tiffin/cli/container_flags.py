@@ -76,8 +76,8 @@ CREATE_OPTIONS = (
     Option(name="platform", word="os/arch", help="The platform that the image must have"),
     Option(name="pod", word="pod|new:name", help="Put it into a pod, or into a new one"),
     Option(name="privileged", kind="bool", help="All capabilities and devices, no confinement"),
-    Option(name="pull", word="missing|never", help="Nothing is pulled: no registries so far", default="missing"),
-    Option(name="quiet", short="q", kind="bool", help="Accepted for scripts: there is no progress to hide"),
+    Option(name="pull", word="always|missing|never", help="Whether to pull the image first", default="missing"),
+    Option(name="quiet", short="q", kind="bool", help="Do not show how a pull goes"),
     Option(name="read-only", kind="bool", help="Mount the root file system read-only"),
     RESTART,
     Option(name="rm", kind="bool", help="Remove the container when it exits"),
@@ -148,6 +148,6 @@ ABSENT = {
     **absent("the parent of its containers' cgroups is one for the whole engine so far", "cgroup-parent"),
     **absent("a container's writable layer has no size of its own: Tiffin sets no project quotas", "storage-opt"),
     **absent("Tiffin has no API server so far", "use-api-socket"),
-    **absent("Tiffin has no registries so far, so there is nothing to verify", "disable-content-trust"),
+    **absent("Docker's content trust needs a server of its own; policy.json says which signatures images must have", "disable-content-trust"),
     **absent("it is for Windows containers only", "cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"),
 }  # fmt: skip

@@ -76,10 +76,13 @@ def drop_unused_manifests(database: Database) -> None:
 
 
 def add_blob(database: Database, blob: Blob, repository: str = "") -> None:
-    """Remember a packed layer, and where it was seen. Call inside a transaction."""
+    """Remember a packed layer, and where it was seen. Call inside a transaction.
+
+    What is said of a blob last counts: a pull that unpacked it knows better than one that found its layer here.
+    """
     database.execute(
         "INSERT INTO blobs VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET"
-        " packed_by = CASE WHEN excluded.packed_by != '' THEN excluded.packed_by ELSE packed_by END",
+        " diff_id = excluded.diff_id, packed_by = CASE WHEN excluded.packed_by != '' THEN excluded.packed_by ELSE packed_by END",
         (blob.digest, blob.diff_id, blob.media_type, blob.size_bytes, blob.packed_by),
     )
     if repository:
