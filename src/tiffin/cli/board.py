@@ -1,4 +1,4 @@
-"""What a pull or push tells, for people and programs: lines, or on a terminal a line per layer that is kept up to date."""
+"""What a pull or push tells: lines, JSON, or on a terminal a line per layer that is kept up to date."""
 
 from __future__ import annotations
 

@@ -148,6 +148,7 @@ ABSENT = {
     **absent("the parent of its containers' cgroups is one for the whole engine so far", "cgroup-parent"),
     **absent("a container's writable layer has no size of its own: Tiffin sets no project quotas", "storage-opt"),
     **absent("Tiffin has no API server so far", "use-api-socket"),
-    **absent("Docker's content trust needs a server of its own; policy.json says which signatures images must have", "disable-content-trust"),
+    **absent("content trust needs a server of its own; policy.json says which signatures images must have",
+             "disable-content-trust"),
     **absent("it is for Windows containers only", "cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"),
 }  # fmt: skip

@@ -176,9 +176,9 @@ PUSH = Verb(
         _FORMAT,
         Option(name="quiet", short="q", kind="bool", help="Print the name only"),
     ),
-    description="NAME begins with the registry's host; `tiffin tag` gives an image such a name. What the registry has is "
-    "not sent. An image that came from a registry keeps its manifest, and so its digest, wherever its layers can be had "
-    "as they were.",
+    description="NAME begins with the registry's host; `tiffin tag` gives an image such a name. What the registry has "
+    "is not sent. An image that came from a registry keeps its manifest, and so its digest, wherever its layers can be "
+    "had as they were.",
     examples=(
         ("tiffin tag debian:bookworm registry.example/team/debian", "a name with a registry"),
         ("tiffin push registry.example/team/debian", "send it there"),

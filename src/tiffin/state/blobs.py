@@ -82,7 +82,8 @@ def add_blob(database: Database, blob: Blob, repository: str = "") -> None:
     """
     database.execute(
         "INSERT INTO blobs VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET"
-        " diff_id = excluded.diff_id, packed_by = CASE WHEN excluded.packed_by != '' THEN excluded.packed_by ELSE packed_by END",
+        " diff_id = excluded.diff_id,"
+        " packed_by = CASE WHEN excluded.packed_by != '' THEN excluded.packed_by ELSE packed_by END",
         (blob.digest, blob.diff_id, blob.media_type, blob.size_bytes, blob.packed_by),
     )
     if repository:

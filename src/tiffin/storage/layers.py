@@ -138,7 +138,7 @@ class LayerStore:
         return size
 
     def tar_chunks(self, diff_id: str) -> Iterator[bytes]:
-        """The layer's exact tar stream in pieces of up to about 2 MiB, verified: damage raises `StoreError` at its end."""
+        """The layer's exact tar stream in pieces of some MiB at most; damage raises `StoreError` at its end."""
         from tiffin.storage.streamhash import StreamHash
 
         hasher = StreamHash()

@@ -108,7 +108,7 @@ class Fetcher:
         id = steps.short(blob.digest)
         what = f"layer {blob.digest}"
         try:
-            with LayerLock(self._store.paths, diff_id, self._stopped.is_set) as lock:
+            with LayerLock(self._store.paths, diff_id, self._stopped.is_set):
                 known = known_layer(self._store, diff_id)
                 if known is None:
                     found = self._download(blob, diff_id, id, what)

@@ -25,7 +25,7 @@ from tiffin.images.transfer.documents import (
     parse_manifest,
 )
 from tiffin.images.transfer.packing import MEDIA_TYPES, Packed, kind_of
-from tiffin.images.transfer.sources import Sources, Told
+from tiffin.images.transfer.sources import CHUNK_BYTES, Sources, Told
 from tiffin.images.transfer.steps import Teller
 from tiffin.model.record import Record
 from tiffin.registry.names import split_name
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     Input = TypeVar("Input")
     Output = TypeVar("Output")
 
-AT_ONCE = 5
+AT_ONCE = 3
 DEFAULT_COMPRESSION = "gzip"
 
 
@@ -183,8 +183,8 @@ class _Pusher:
             if not lost:
                 return manifest, layers
             missing = missing or (
-                f"the manifest {manifest.digest} cannot be kept: layer {lost[0].digest} is neither at {self._target.host}"
-                " nor where it was seen, and is not kept packed; the image gets a new manifest"
+                f"the manifest {manifest.digest} cannot be kept: layer {lost[0].digest} is neither at"
+                f" {self._target.host} nor where it was seen, and is not kept packed; the image gets a new manifest"
             )
         if missing:
             self._warn(missing)
@@ -274,7 +274,7 @@ class _Pusher:
         def make() -> AbstractContextManager[Readable]:
             return _Giving(packed, self._stopped.is_set)
 
-        digest = self._registries.upload_blob(self._target, make, digest=None, size=None)
+        digest = self._registries.upload_blob(self._target, make, digest=None, size=None, chunk_bytes=CHUNK_BYTES)
         self._teller.say(steps.PUSHED, id)
         return Blob(
             digest=digest,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tiffin.registry.names import Repository
     from tiffin.state.blobs import Blob
 
+CHUNK_BYTES = 4 << 20
+"""An upload's chunk is held in memory, once for each layer on its way."""
 THERE = "there"
 MOUNT = "mount"
 REPACK = "repack"
@@ -85,7 +87,11 @@ class Sources:
                 continue
             try:
                 self._registries.upload_blob(
-                    self._target, self._maker(blob, source, id), digest=blob.digest, size=blob.size_bytes
+                    self._target,
+                    self._maker(blob, source, id),
+                    digest=blob.digest,
+                    size=blob.size_bytes,
+                    chunk_bytes=CHUNK_BYTES,
                 )
             except (WrongDigest, StoreError):
                 continue

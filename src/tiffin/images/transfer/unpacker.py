@@ -26,9 +26,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Unpacker:
-    """`write` a blob to it, then `finish` for (diff_id, bytes of the tar); or `kill` it. A context manager, which kills.
+    """`write` a blob to it, then `finish` for (diff_id, bytes of the tar). A context manager, which kills.
 
-    Raises what ingest raises (InvalidImageError beginning with `what`, StoreError); OSError when no process can be made.
+    Raises what ingest raises: InvalidImageError beginning with `what`, StoreError. OSError when no process can be made.
     """
 
     def __init__(self, paths: Paths, diff_id: str, size: int, what: str) -> None:
