@@ -112,6 +112,11 @@ def _blobs(database: Database, condition: str, value: str) -> list[Blob]:
     ]
 
 
+def all_digests(database: Database) -> set[str]:
+    """Every packed layer that is known."""
+    return {row[0] for row in database.rows("SELECT digest FROM blobs")}
+
+
 def places_of_blob(database: Database, digest: str) -> list[str]:
     """Repositories ("host:port/path") where a blob was seen, latest first."""
     rows = database.rows(
@@ -126,9 +131,14 @@ def forget_place(database: Database, digest: str, repository: str) -> None:
         database.execute("DELETE FROM blob_places WHERE digest = ? AND repository = ?", (digest, repository))
 
 
-def keep_waiting(database: Database, diff_id: str) -> None:
-    """Keep a finished layer for the next pull, until an image has it or a prune takes it. It must be on disk."""
+def keep_waiting(database: Database, diff_id: str, blob: Blob | None = None) -> None:
+    """Keep a finished layer for the next pull, until an image has it or a prune takes it. It must be on disk.
+
+    `blob` is what it was unpacked from.
+    """
     with database.transaction(durable=True):
+        if blob is not None:
+            add_blob(database, blob)
         database.execute("INSERT OR REPLACE INTO waiting_layers VALUES (?, ?)", (diff_id, now_ns()))
 
 

@@ -8,8 +8,9 @@ import threading
 from tiffin.errors import InvalidImageError, os_error
 from tiffin.images.archive import ingest, known_layer
 from tiffin.images.codecs import Counted, Verified
-from tiffin.images.transfer import kept, steps
+from tiffin.images.transfer import steps
 from tiffin.model.record import Record
+from tiffin.storage import kept
 from tiffin.storage.lock import LayerLock
 
 TYPE_CHECKING = False

@@ -10,7 +10,7 @@ from tiffin.images.candidate import check_layer_count
 from tiffin.images.config import DOCUMENT_LIMIT, parse_config
 from tiffin.images.platform import parse_platform, rank
 from tiffin.images.reference import DEFAULT_TAG, check_not_reserved, parse_reference
-from tiffin.images.transfer import kept, steps
+from tiffin.images.transfer import steps
 from tiffin.images.transfer.documents import (
     BASE_DIGEST,
     BASE_NAME,
@@ -29,6 +29,7 @@ from tiffin.model.record import Record
 from tiffin.state import blobs
 from tiffin.state import images as records
 from tiffin.state.blobs import Base, Blob, Manifest
+from tiffin.storage import kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -217,8 +218,7 @@ class _Puller:
             known = blobs.blob(database, blob.digest)
             # That a blob unpacks to this layer is known when it did, and believed when nothing says otherwise.
             if blob.digest in verified or known is None or known.diff_id == diff_id:
-                record = Blob(digest=blob.digest, diff_id=diff_id, media_type=blob.media_type, size_bytes=blob.size)
-                packed.append((record, str(found.repository)))
+                packed.append((_blob(blob, diff_id), str(found.repository)))
         return self._store.add(
             config,
             [(diff_id, sizes[diff_id]) for diff_id in config.diff_ids],
@@ -296,23 +296,28 @@ class _Waiting:
 
     def __init__(self, store: ImageStore) -> None:
         self._store = store
-        self._diff_ids: list[str] = []
+        self._layers: list[Fetched] = []
         self._bytes = 0
         self._kept_s = time.monotonic()
 
     def add(self, layer: Fetched, left: int) -> None:
-        self._diff_ids.append(layer.diff_id)
+        self._layers.append(layer)
         self._bytes += layer.blob.size
         # The last one is synced with the image.
         if left and (self._bytes >= SYNC_BYTES or time.monotonic() - self._kept_s >= SYNC_EVERY_S):
             self.keep()
 
     def keep(self) -> None:
-        if self._diff_ids:
+        if self._layers:
             self._store.layers.objects.syncfs()
-            for diff_id in self._diff_ids:
-                blobs.keep_waiting(self._store.database, diff_id)
-        self._diff_ids, self._bytes, self._kept_s = [], 0, time.monotonic()
+            for layer in self._layers:
+                blob = _blob(layer.blob, layer.diff_id) if layer.verified else None
+                blobs.keep_waiting(self._store.database, layer.diff_id, blob)
+        self._layers, self._bytes, self._kept_s = [], 0, time.monotonic()
+
+
+def _blob(blob: Descriptor, diff_id: str) -> Blob:
+    return Blob(digest=blob.digest, diff_id=diff_id, media_type=blob.media_type, size_bytes=blob.size)
 
 
 def _fits(image: Image, wanted: Platform | None) -> bool:

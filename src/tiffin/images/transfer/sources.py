@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 from tiffin.errors import RegistryError, StoreError, TiffinError
-from tiffin.images.transfer import kept, steps
+from tiffin.images.transfer import steps
 from tiffin.images.transfer.packing import Checked, Packed, WrongDigest, can_repack
 from tiffin.model.record import Record
 from tiffin.registry.names import split_name
 from tiffin.state import blobs
+from tiffin.storage import kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
