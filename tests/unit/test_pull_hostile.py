@@ -28,7 +28,7 @@ from harness.archives import (
     to_json,
 )
 from harness.served import Served, served
-from tiffin.errors import InvalidImageError, NotFoundError, NotSupportedError, TiffinError
+from tiffin.errors import InvalidImageError, NotFoundError, NotSupportedError, RegistryError, TiffinError
 from tiffin.images.store import ImageStore
 from tiffin.images.transfer.pull import pull
 from tiffin.registry.client import Registries
@@ -159,7 +159,7 @@ def test_a_manifest_of_50_mb(store: ImageStore, registry: Served) -> None:
     image(registry)
     body = b"{" + b" " * (50 << 20) + b"}"
     registry.manifests["1"] = registry.manifests[digest(body)] = (OCI_MANIFEST, body)
-    refused(store, registry, "?", TiffinError)
+    refused(store, registry, f"{registry.host} answered with more than 4 MiB", RegistryError)
 
 
 def test_a_config_of_50_mb(store: ImageStore, registry: Served) -> None:
