@@ -25,6 +25,7 @@ from tiffin.images.transfer.documents import (
 )
 from tiffin.images.transfer.fetch import READ_BYTES, Fetcher
 from tiffin.images.transfer.steps import Teller
+from tiffin.images.trust.sources import accept_pulled
 from tiffin.model.record import Record
 from tiffin.state import blobs
 from tiffin.state import images as records
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from tiffin.registry.names import Repository
 
     Answer = TypeVar("Answer")
-    Admit = Callable[["Repository", "Reference", Manifest], None]
 
 SYNC_BYTES = 8 << 20
 SYNC_EVERY_S = 0.5
@@ -61,10 +61,6 @@ class Found(Record):
     manifest: ImageManifest
     documents: tuple[Manifest, ...]
 
-    @property
-    def top(self) -> Manifest:
-        return self.documents[-1]
-
 
 def pull(
     store: ImageStore,
@@ -75,14 +71,13 @@ def pull(
     all_tags: bool = False,
     keep_blobs: bool = False,
     progress: Callable[[Step], None] | None = None,
-    admit: Admit | None = None,
 ) -> list[Image]:
     """Get the image that `name` means (or all tags of a repository), for `platform` ("os/arch[/variant]", default the
     host's).
 
-    `keep_blobs` keeps the packed layers too, so that the image can be pushed with its digest when its registry is gone;
-    `admit` sees repository, reference and manifest before anything is fetched, and raises to refuse. Finished layers
-    outlive a pull that is cut short. Raises UsageError, NotFoundError, RegistryError, InvalidImageError,
+    `keep_blobs` keeps the packed layers too, so that the image can be pushed with its digest when its registry is gone.
+    The policy is asked before anything that a manifest names is fetched. Finished layers outlive a pull that is cut
+    short. Raises UsageError, NotFoundError, RegistryError, InvalidImageError,
     NotSupportedError, StoreError.
     """
     reference = parse_reference(name)
@@ -90,7 +85,7 @@ def pull(
     wanted = parse_platform(platform) if platform else None
     if all_tags and (reference.tag or reference.digest):
         raise UsageError("tag can't be used with --all-tags/-a", hint="name the repository alone")
-    puller = _Puller(store, registries, wanted, Teller(progress), keep_blobs, admit)
+    puller = _Puller(store, registries, wanted, Teller(progress), keep_blobs)
     repositories = registries.settings.candidates(reference.name)
     if all_tags:
         repository, tags = _first(repositories, registries.tags)
@@ -122,13 +117,11 @@ class _Puller:
         wanted: Platform | None,
         teller: Teller,
         keep_blobs: bool,
-        admit: Admit | None,
     ) -> None:
         self._store = store
         self._registries = registries
         self._wanted = wanted
         self._keep_blobs = keep_blobs
-        self._admit = admit
         self.teller = teller
 
     def pull(self, reference: Reference, repositories: list[Repository]) -> Image:
@@ -139,12 +132,14 @@ class _Puller:
         self.teller.say(f"Pulling from {repository.path}", short)
         pinned = f"{reference.name}@{digest}"
         before = self._before(key, pinned)
-        if before is not None and self._admit is None and not self._keep_blobs and _fits(before, self._wanted):
+        if before is not None and not self._keep_blobs and _fits(before, self._wanted):
+            known = [each.digest for each in blobs.manifests_of(self._store.database, before.id)]
+            accept_pulled(self._registries, repository, reference.tag, reference.digest, [digest, *known])
             image = before
         else:
             found = self._find(repository, digest)
-            if self._admit is not None:
-                self._admit(repository, reference, found.top)
+            seen = [document.digest for document in found.documents]
+            accept_pulled(self._registries, repository, reference.tag, reference.digest, seen)
             image = self._get(found, dict.fromkeys((key, pinned)))
         self.teller.say(f"Digest: {digest}")
         same = before is not None and before.id == image.id
