@@ -34,6 +34,8 @@ VERBS = {
     "pause": "change PAUSE",
     "port": "top PORT",
     "ps": "ps PS",
+    "pull": "transfer PULL",
+    "push": "transfer PUSH",
     "rename": "change RENAME",
     "restart": "change RESTART",
     "rm": "lifecycle RM",
@@ -55,7 +57,7 @@ TOPICS = (
     ("Containers", ("run", "exec", "ps", "logs", "stop", "rm", "create", "start", "attach", "kill", "wait")),
     ("Running containers", ("restart", "pause", "unpause", "top", "stats", "port", "update", "rename")),
     ("Their files", ("cp", "diff", "commit", "export")),
-    ("Images", ("images", "bootstrap", "import", "load", "save", "tag", "history", "rmi")),
+    ("Images", ("images", "pull", "push", "bootstrap", "import", "load", "save", "tag", "history", "rmi")),
     ("Both, and the rest", ("inspect", "events", "info", "login-shell", "completion", "version")),
 )
 
@@ -77,7 +79,7 @@ GROUPS = {
     "image": (
         "Manage images",
         {
-            **{name: VERBS[name] for name in "bootstrap history import load save tag".split()},
+            **{name: VERBS[name] for name in "bootstrap history import load pull push save tag".split()},
             "ls": VERBS["images"],
             "rm": VERBS["rmi"],
             "inspect": "inspect IMAGE_INSPECT",
@@ -131,7 +133,7 @@ _NO_BUILD = "Tiffin builds no images so far; `tiffin import --change` makes one 
 _NO_SWARM = "Tiffin runs on one host and has no swarm"
 
 ABSENT = {
-    **dict.fromkeys(("pull", "push", "login", "logout", "search", "manifest", "trust"), _NO_REGISTRY),
+    **dict.fromkeys(("login", "logout", "search", "manifest", "trust"), _NO_REGISTRY),
     **dict.fromkeys(("build", "builder", "buildx"), _NO_BUILD),
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _NO_SWARM),
     "checkpoint": "Tiffin does not checkpoint containers so far",
