@@ -80,6 +80,7 @@ GROUPS = {
         "Manage images",
         {
             **{name: VERBS[name] for name in "bootstrap history import load pull push save tag".split()},
+            "copy": "image_copy COPY",
             "ls": VERBS["images"],
             "rm": VERBS["rmi"],
             "inspect": "inspect IMAGE_INSPECT",
@@ -88,6 +89,10 @@ GROUPS = {
         },
     ),
     "generate": ("Make files for other programs", {"systemd": "generate SYSTEMD"}),
+    "manifest": (
+        "Manage manifests and lists of them",
+        {name: f"manifest {name.upper()}" for name in "annotate create inspect push rm".split()},
+    ),
     "healthcheck": ("Check the health of containers", {"run": "healthcheck RUN"}),
     "volume": (
         "Manage volumes",
@@ -133,7 +138,7 @@ _NO_BUILD = "Tiffin builds no images so far; `tiffin import --change` makes one 
 _NO_SWARM = "Tiffin runs on one host and has no swarm"
 
 ABSENT = {
-    **dict.fromkeys(("login", "logout", "search", "manifest", "trust"), _NO_REGISTRY),
+    **dict.fromkeys(("login", "logout", "search", "trust"), _NO_REGISTRY),
     **dict.fromkeys(("build", "builder", "buildx"), _NO_BUILD),
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _NO_SWARM),
     "checkpoint": "Tiffin does not checkpoint containers so far",

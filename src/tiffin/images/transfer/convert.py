@@ -1,4 +1,4 @@
-"""The same image as the other kind of manifest: OCI's (image-spec) or Docker's (manifest-v2-2). Blobs stay as they are."""
+"""The same image as the other kind of manifest: OCI's (image-spec) or Docker's (manifest-v2-2); blobs stay the same."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tiffin.images.codecs import Readable
-    from tiffin.images.transfer.documents import ImageManifest
     from tiffin.images.transfer.docker_archives import DockerArchive
+    from tiffin.images.transfer.documents import ImageManifest
     from tiffin.images.transfer.steps import Step
     from tiffin.images.transfer.transports import Destination, Location, Source
     from tiffin.registry.client import Registries

@@ -65,14 +65,14 @@ class TarFile:
     def __init__(self, path: str) -> None:
         self._path = path
         try:
-            self._file = open(path, "rb")
+            self._file = open(path, "rb")  # noqa: SIM115 - closed with this object
         except FileNotFoundError:
             raise NotFoundError(f"there is no archive {path!r}") from None
         except OSError as error:
             raise os_error(error, f"cannot read the archive {path!r}") from error
         try:
             if not self._file.seekable():
-                raise NotSupportedError(f"{path!r} is not a regular file", hint="`tiffin load` takes what a pipe brings")
+                raise NotSupportedError(f"{path!r} is not a regular file", hint="`tiffin load` takes pipes")
             packed = detect(self._file.read(HEAD_BYTES))
             self._file.seek(0)
             if packed:
@@ -146,14 +146,15 @@ class LayoutSource:
     def _choose(self, listed: Sequence[Descriptor]) -> Descriptor:
         wanted, path = self._location.tag, self._location.path
         fitting = [each for each in listed if wanted in _names(each)] if wanted else list(listed)
+        names = ", ".join(dict.fromkeys(name for each in listed for name in _names(each)))
         if not fitting:
-            names = ", ".join(dict.fromkeys(name for each in listed for name in _names(each)))
-            offered = f", it has {names}" if names else ", and names nothing that it has"
-            raise NotFoundError(f"{path!r} has no image {wanted!r}{offered}" if wanted else f"{path!r} has no images")
+            if not wanted:
+                raise NotFoundError(f"{path!r} has no images")
+            raise NotFoundError(f"{path!r} has no image {wanted!r}, it has {names or 'none with a name'}")
         if len({each.digest for each in fitting}) > 1:
-            names = ", ".join(dict.fromkeys(name for each in fitting for name in _names(each)[-1:])) or "none with a name"
             raise AmbiguousError(
-                f"{path!r} has {len(fitting)} images: {names}", hint=f"say which: {self._location.transport}:{path}:NAME"
+                f"{path!r} has {len(fitting)} images: {names or 'none with a name'}",
+                hint=f"say which: {self._location.transport}:{path}:NAME",
             )
         return fitting[0]
 

@@ -76,9 +76,7 @@ class DockerArchive:
             if layer.diff_id not in self._layers:
                 size = self._measured(layer.path, layer.what, layer.diff_id)
                 self._layers[layer.diff_id] = _Member(path=layer.path, size_bytes=size, what=layer.what)
-        layers = [
-            _blob(OCI_LAYER, diff_id, self._layers[diff_id].size_bytes) for diff_id in candidate.config.diff_ids
-        ]
+        layers = [_blob(OCI_LAYER, diff_id, self._layers[diff_id].size_bytes) for diff_id in candidate.config.diff_ids]
         config = _blob(OCI_CONFIG, candidate.config.image_id, len(self._config))
         return _manifest(OCI_MANIFEST, config, layers)
 

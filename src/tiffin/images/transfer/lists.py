@@ -272,7 +272,8 @@ def fetch(registries: Registries, text: str) -> Member:
             continue
         if document.media_type in INDEXES:
             raise UsageError(
-                f"{text} is a manifest list", hint="name one of its manifests: NAME@DIGEST, see `tiffin manifest inspect`"
+                f"{text} is a manifest list",
+                hint="name one of its manifests by digest",
             )
         manifest = checked_manifest(document)
         platform: dict[str, Any] = {"architecture": "unknown", "os": "unknown"}

@@ -8,14 +8,14 @@ import json
 from contextlib import nullcontext
 
 from tiffin.errors import NotFoundError, RegistryError, UsageError
+from tiffin.images.reference import parse_reference
 from tiffin.images.transfer import lists, steps
 from tiffin.images.transfer.copy import checked_manifest, config_of, copy_blobs
 from tiffin.images.transfer.copy_destinations import RegistryDestination
 from tiffin.images.transfer.copy_sources import RegistrySource
-from tiffin.images.transfer.documents import CONFIGS, DOCKER_INDEX, DOCKER_MANIFEST, INDEXES, parse_index
+from tiffin.images.transfer.documents import CONFIGS, DOCKER_MANIFEST, INDEXES, parse_index
 from tiffin.images.transfer.sources import Sources
 from tiffin.images.transfer.steps import Teller
-from tiffin.images.reference import parse_reference
 from tiffin.images.transfer.transports import manifest_of
 from tiffin.model.record import Record
 from tiffin.registry.names import Repository, split_name
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tiffin.images.store import ImageStore
-    from tiffin.images.transfer.lists import ManifestList, Member
+    from tiffin.images.transfer.lists import Member
     from tiffin.images.transfer.steps import Step
     from tiffin.paths import Paths
     from tiffin.registry.client import Registries
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 
 class Shown(Record):
-    """A manifest, index or list as it was found. `reference` is its name, `platform` is empty where nothing says it."""
+    """A manifest, index or list as it was found. `reference` is its name; `platform` is known with `verbose` only."""
 
     reference: str
     document: Manifest
-    platform: dict[str, Any] = {}
+    platform: dict[str, Any] | None = None
     members: tuple[Shown, ...] = ()
 
     @property
@@ -181,7 +181,7 @@ def inspect(
 def _look(source: RegistrySource, reference: str, document: Manifest) -> Shown:
     if document.media_type not in INDEXES:
         manifest = checked_manifest(document)
-        platform = {}
+        platform = None
         if manifest.config.media_type in CONFIGS:
             platform = lists.platform_document(config_of(source, manifest))
         return Shown(reference=reference, document=document, platform=platform)
@@ -189,9 +189,7 @@ def _look(source: RegistrySource, reference: str, document: Manifest) -> Shown:
     members = []
     for pointer in parse_index(document.body, document.media_type, document.digest).manifests:
         found = source.document(pointer)
-        members.append(
-            Shown(reference=f"{reference}@{pointer.digest}", document=found, platform=raw[pointer.digest] or {})
-        )
+        members.append(Shown(reference=f"{reference}@{pointer.digest}", document=found, platform=raw[pointer.digest]))
     return Shown(reference=reference, document=document, members=tuple(members))
 
 

@@ -175,7 +175,5 @@ def manifest_of(body: bytes, media_type: str, pointer: Descriptor | None = None)
         return Manifest(digest=digest_of(body), media_type=media_type, body=body)
     check_body(body, pointer, "index" if pointer.is_index else "manifest")
     if media_type != pointer.media_type:
-        raise InvalidImageError(
-            f"{pointer.digest} was announced as {pointer.media_type!r} but came as {media_type!r}"
-        )
+        raise InvalidImageError(f"{pointer.digest} was announced as {pointer.media_type!r} but came as {media_type!r}")
     return Manifest(digest=pointer.digest, media_type=media_type, body=body)
