@@ -91,7 +91,7 @@ def parse_location(text: str) -> Location:
         return _docker(text, rest)
     path, _, tag = (rest, "", "") if transport == DIR else rest.partition(":")
     if not path:
-        raise UsageError(f"{text!r} names no {'directory' if transport in (DIR, OCI) else 'file'}")
+        raise UsageError(f"{text!r}: it names no {'directory' if transport in (DIR, OCI) else 'file'}")
     if transport == DOCKER_ARCHIVE and tag:
         reference = parse_reference(tag)
         if reference.digest:
@@ -102,13 +102,13 @@ def parse_location(text: str) -> Location:
 
 def _docker(text: str, rest: str) -> Location:
     if not rest.startswith("//"):
-        raise UsageError(f"{text!r} is not written as docker://HOST/NAME[:TAG|@DIGEST]")
+        raise UsageError(f"{text!r}: it is not written as docker://HOST/NAME[:TAG|@DIGEST]")
     reference = parse_reference(rest[2:])
     repository = split_name(reference.name)
     if repository is None:
-        raise UsageError(f"{text!r} names no registry", hint=f"write docker://HOST/{rest[2:]}")
+        raise UsageError(f"{text!r}: it names no registry", hint=f"write docker://HOST/{rest[2:]}")
     if reference.tag and reference.digest:
-        raise UsageError(f"{text!r} has both a tag and a digest", hint="leave out one of them")
+        raise UsageError(f"{text!r}: it has both a tag and a digest", hint="leave out one of them")
     tag = "" if reference.digest else reference.tag or DEFAULT_TAG
     return Location(transport=DOCKER, repository=repository, tag=tag, digest=reference.digest)
 
