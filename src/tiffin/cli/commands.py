@@ -81,7 +81,10 @@ GROUPS = {
             "ls": VERBS["images"],
             "rm": VERBS["rmi"],
             "inspect": "inspect IMAGE_INSPECT",
+            "mount": "sharing MOUNT",
             "prune": "prune IMAGE_PRUNE",
+            "sharing": "sharing SHARING",
+            "unmount": "sharing UNMOUNT",
         },
     ),
     "generate": ("Make files for other programs", {"systemd": "generate SYSTEMD"}),
@@ -120,7 +123,7 @@ GROUPS = {
 
 ALIASES = {
     "container": {"list": "ls", "ps": "ls", "remove": "rm"},
-    "image": {"list": "ls", "remove": "rm"},
+    "image": {"list": "ls", "remove": "rm", "umount": "unmount"},
     "pod": {"list": "ps", "ls": "ps", "remove": "rm"},
     "volume": {"list": "ls", "remove": "rm"},
 }
