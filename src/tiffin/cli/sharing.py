@@ -34,10 +34,6 @@ class MountRow(Fields):
 
 
 def _sharing(context: Context, parsed: Parsed) -> int:
-    if len(parsed.arguments) == 1:
-        raise UsageError(
-            "one image shares nothing with itself", hint="name two or more, or none to compare all that are here"
-        )
     sharing, memory = context.engine.image_sharing(parsed.arguments)
     format = parsed.text("format")
     if format and format != "table":
@@ -239,7 +235,7 @@ SHARING = Verb(
     name="image sharing",
     summary="Show what images have in common, on disk and in memory",
     run=_sharing,
-    arguments="[IMAGE IMAGE...]",
+    arguments="[IMAGE...]",
     maximum=None,
     options=(
         Option(name="format", word="template", help="'table', 'json', or a Go template such as '{{.Total.Size}}'"),

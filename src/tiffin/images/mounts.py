@@ -288,8 +288,7 @@ class _Table:
 
         path = f"{self._paths.run}/mounts/table"
         with open(f"{path}.new", "w", encoding="utf-8", errors="surrogateescape") as file:
-            for known in self.mounts:
-                file.write(dumps({name: getattr(known, name) for name in _FIELDS}) + "\n")
+            file.writelines(dumps({name: getattr(known, name) for name in _FIELDS}) + "\n" for known in self.mounts)
         os.rename(f"{path}.new", path)
 
 

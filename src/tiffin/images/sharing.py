@@ -69,7 +69,7 @@ def chosen(store: ImageStore, references: Sequence[str]) -> list[Image]:
     """
     if not references:
         return store.list()
-    found = {}
+    found: dict[str, Image] = {}
     for reference in references:
         image = store.get(reference)
         if is_host_id(image.id):
