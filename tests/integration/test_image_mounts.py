@@ -406,7 +406,7 @@ def test_the_commands(tiffin: Runner, engine: package.Engine, place: str) -> Non
     assert tiffin.ok("image", "unmount", "small") == identity
     assert tiffin.ok("image", "unmount", "--all", "--force") == ""
     told = [event.action for event in engine.events(filters={"type": ["image"]}, since_ns=0, follow=False)]
-    assert told == ["import", "mount", "mount", "unmount", "unmount"]
+    assert told[-5:] == ["import", "mount", "mount", "unmount", "unmount"]
 
 
 @pytest.mark.parametrize(
