@@ -85,6 +85,7 @@ GROUPS = {
             "prune": "prune IMAGE_PRUNE",
             "sharing": "sharing SHARING",
             "unmount": "sharing UNMOUNT",
+            "verify": "trust VERIFY",
         },
     ),
     "generate": ("Make files for other programs", {"systemd": "generate SYSTEMD"}),
