@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -165,6 +167,45 @@ def test_images_that_cannot_be_compared(engine: package.Engine) -> None:
     with pytest.raises(UsageError) as host:
         engine.image_sharing(["host"])
     assert str(host.value) == "the image 'host' is the host itself: it has nothing in the store to share"
+
+
+def test_without_the_right_to_see_frames(engine: package.Engine, tiffin: Runner) -> None:
+    two_images(engine)
+    started(engine, "one", "first")
+    command = ["setpriv", "--bounding-set", "-sys_admin", *tiffin.argv("image", "sharing")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1, "", "tiffin: the kernel does not tell which memory processes share: that takes CAP_SYS_ADMIN\n",
+    )  # fmt: skip
+
+
+def test_what_is_missing_is_not_counted(engine: package.Engine) -> None:
+    """An object that is lost is told of by `system check`, and keeps nobody from looking at the others."""
+    two_images(engine)
+    started(engine, "one", "second")
+    sharing, memory = engine.image_sharing()
+    digest = hashlib.sha256(EXTRA).hexdigest()
+    path = f"{engine.root}/objects/{digest[:2]}/{digest[2:]}"
+    os.rename(path, f"{engine.root}/kept")
+    try:
+        assert (
+            engine.image_sharing()[0].disk_bytes == sharing.disk_bytes - os.stat(f"{engine.root}/kept").st_blocks * 512
+        )
+        assert engine.image_sharing()[1].containers[0].cached_bytes < memory.containers[0].cached_bytes
+        assert any(digest in problem for problem in engine.check())
+    finally:
+        os.rename(f"{engine.root}/kept", path)
+
+
+@pytest.mark.damages_store
+def test_a_damaged_layer_is_named(engine: package.Engine, tiffin: Runner) -> None:
+    two_images(engine)
+    diff_id = engine.image("first").layers[0]
+    path = f"{engine.root}/layers/{diff_id.removeprefix('sha256:')}"
+    os.truncate(path, os.path.getsize(path) // 2)
+    for words in (("image", "sharing"), ("system", "df", "-v")):
+        found = tiffin(*words)
+        assert (found.code, found.err.splitlines()[0]) == (1, f"tiffin: layer {diff_id} is damaged: it is truncated")
 
 
 def test_disk_usage_by_two_measures(engine: package.Engine, tiffin: Runner) -> None:

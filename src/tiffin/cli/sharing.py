@@ -181,23 +181,26 @@ def _mount(context: Context, parsed: Parsed) -> int:
     elif parsed.arguments:
         made = context.engine.mount_image(*parsed.arguments)
         if format:
-            listing.show(format, [_row(context, made)], _MOUNT_HEADINGS, list(_MOUNT_HEADINGS))
+            listing.show(format, _rows(context, [made]), _MOUNT_HEADINGS, list(_MOUNT_HEADINGS))
         else:
             print(made.directory)
         return 0
-    rows = [_row(context, known) for known in context.engine.mounted_images()]
+    rows = _rows(context, context.engine.mounted_images())
     listing.show(format, rows, _MOUNT_HEADINGS, list(_MOUNT_HEADINGS))
     return 0
 
 
-def _row(context: Context, known: ImageMount) -> MountRow:
-    names = next((image.names for image in context.engine.images() if image.id == known.image_id), ())
-    return MountRow(
-        Count=str(known.count),
-        ID=known.image_id.removeprefix("sha256:")[:12],
-        Image=", ".join(names) or "<none>",
-        MountPoint=known.directory,
-    )
+def _rows(context: Context, mounts: list[ImageMount]) -> list[MountRow]:
+    names = {image.id: ", ".join(image.names) for image in context.engine.images()} if mounts else {}
+    return [
+        MountRow(
+            Count=str(known.count),
+            ID=known.image_id.removeprefix("sha256:")[:12],
+            Image=names.get(known.image_id) or "<none>",
+            MountPoint=known.directory,
+        )
+        for known in mounts
+    ]
 
 
 def _unmount(context: Context, parsed: Parsed) -> int:
@@ -252,13 +255,13 @@ MOUNT = Verb(
     name="image mount",
     summary="Show an image's files on the host, read-only",
     run=_mount,
-    arguments="[IMAGE [DIRECTORY]]",
+    arguments="[IMAGE [PATH]]",
     maximum=2,
     options=(
         Option(name="all", short="a", kind="bool", help="Mount every image"),
         listing.FORMAT,
     ),
-    description="Prints where. Without a directory it is one below the run directory, which only root can enter. "
+    description="Prints where. Without a path it is a directory below the run directory, which only root can enter. "
     "Without an image it lists what is mounted. An image that is mounted there already is counted, and "
     "has to be unmounted as often. A mounted image is not removed. Programs get no setuid bits there, and no devices.",
     examples=(
@@ -271,13 +274,13 @@ UNMOUNT = Verb(
     name="image unmount",
     summary="Undo `image mount`",
     run=_unmount,
-    arguments="IMAGE|DIRECTORY...",
+    arguments="IMAGE|PATH...",
     maximum=None,
     options=(
         Option(name="all", short="a", kind="bool", help="Every mounted image"),
         Option(name="force", short="f", kind="bool", help="However often it was mounted, and though it is in use"),
     ),
-    description="Prints the images' IDs. A directory is written with a slash, as in ./mnt.",
+    description="Prints the images' IDs. A path is written with a slash, as in ./mnt.",
     examples=(
         ("tiffin image unmount debian:bookworm", "wherever it is mounted"),
         ("tiffin image unmount --all --force", "everything, at once"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tiffin.errors import HostError
 from tiffin.images import sharing as images
 from tiffin.model.record import Record
 from tiffin.state import containers as records
@@ -151,6 +152,8 @@ class _Cached:
         try:
             found = os.fstat(fd)
             return (found.st_dev, found.st_ino), self._cache.resident(fd)
+        except OSError as error:
+            raise HostError(f"the kernel does not tell what it has cached: {error.strerror}") from error
         finally:
             os.close(fd)
 
@@ -163,8 +166,14 @@ def _frames(parts: Parts, container: Container) -> set[int]:
     frames: set[int] = set()
     for pid in parts.cgroups.processes(container.id):
         root = root_device(pid)
-        if root is not None:
+        if root is None:
+            continue
+        try:
             frames |= mapped_frames(pid, frozenset((root, (os.major(store), os.minor(store)))))
+        except PermissionError as error:
+            raise HostError(
+                "the kernel does not tell which memory processes share: that takes CAP_SYS_ADMIN"
+            ) from error
     return frames
 
 
