@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiffin.errors import InvalidImageError, RegistryError
+from tiffin.errors import InvalidImageError, RegistryDenied, RegistryError
 from tiffin.model.record import Record
 from tiffin.registry import failures
 from tiffin.registry.auth import Authorizer
@@ -60,6 +60,7 @@ class Host:
         self._settings = settings
         self._transport = transport
         self._sleep = sleep
+        self._credential = credential
         self._attempts = None if patient else 1
         self._lock = Lock()
         self._base = ""
@@ -128,14 +129,28 @@ class Host:
         """GET /v2/ with our credentials. RegistryDenied when they are not good."""
         self.fetch("GET", "/v2/", doing="")
 
+    def log_in(self) -> None:
+        """As `check`, and ask for an identity token on the way."""
+        self._found()
+        self.authorizer.log_in()
+        self.check()
+
     def _refused(self, tries: Attempts, doing: str, response: BaseHTTPResponse, data: bytes, url: str) -> None:
         host = host_of(url)
         shown = self.name if host == host_of(self._base) else f"{host} (where {self.name} sent us)"
         error = failures.of_answer(shown, doing, response.status, response.headers, data)
+        if isinstance(error, RegistryDenied):
+            error.hint = self._about_credentials()
         if response.status == BUSY or response.status in PASSING:
             tries.refused(shown, response.status, response.headers, error)
             return
         raise error
+
+    def _about_credentials(self) -> str:
+        known = self._credential()
+        if known is None:
+            return f"log in with `tiffin login {self.name}`"
+        return f"they came from {known.source}; `tiffin login {self.name}` tries others"
 
     def _exchange(
         self,
