@@ -29,7 +29,9 @@ VERBS = {
     "inspect": "inspect INSPECT",
     "kill": "lifecycle KILL",
     "load": "archives LOAD",
+    "login": "registry LOGIN",
     "login-shell": "login LOGIN_SHELL",
+    "logout": "registry LOGOUT",
     "logs": "logs LOGS",
     "pause": "change PAUSE",
     "port": "top PORT",
@@ -40,6 +42,7 @@ VERBS = {
     "rmi": "images RMI",
     "run": "run RUN",
     "save": "archives SAVE",
+    "search": "registry SEARCH",
     "start": "attach START",
     "stats": "stats STATS",
     "stop": "lifecycle STOP",
@@ -56,6 +59,7 @@ TOPICS = (
     ("Running containers", ("restart", "pause", "unpause", "top", "stats", "port", "update", "rename")),
     ("Their files", ("cp", "diff", "commit", "export")),
     ("Images", ("images", "bootstrap", "import", "load", "save", "tag", "history", "rmi")),
+    ("Registries", ("login", "logout", "search")),
     ("Both, and the rest", ("inspect", "events", "info", "login-shell", "completion", "version")),
 )
 
@@ -131,7 +135,7 @@ _NO_BUILD = "Tiffin builds no images so far; `tiffin import --change` makes one 
 _NO_SWARM = "Tiffin runs on one host and has no swarm"
 
 ABSENT = {
-    **dict.fromkeys(("pull", "push", "login", "logout", "search", "manifest", "trust"), _NO_REGISTRY),
+    **dict.fromkeys(("pull", "push", "manifest", "trust"), _NO_REGISTRY),
     **dict.fromkeys(("build", "builder", "buildx"), _NO_BUILD),
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _NO_SWARM),
     "checkpoint": "Tiffin does not checkpoint containers so far",
