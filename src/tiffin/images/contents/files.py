@@ -34,9 +34,10 @@ class ImageFiles:
     `path` is then another one than the key.
     """
 
-    def __init__(self, tree: Tree, objects: ObjectStore) -> None:
+    def __init__(self, tree: Tree, objects: ObjectStore, temporary: str) -> None:
         self.tree = tree
         self.objects = objects
+        self.temporary = temporary  # where unfinished work goes, see storage/workspace.py
         self.entries: dict[bytes, Entry] = {path: node.entry for path, node in tree.walk()}
         self._directories: dict[bytes, bytes | None] = {}
 
@@ -124,7 +125,8 @@ def files_of(store: ImageStore, image: Image) -> ImageFiles:
             f"the image '{HOST}' is the host itself: its files are not in the store",
             hint="make an image of a directory with `tar -C DIR -c . | tiffin import - NAME`",
         )
-    return ImageFiles(flatten(store.layers.entries(diff_id) for diff_id in image.layers), store.layers.objects)
+    tree = flatten(store.layers.entries(diff_id) for diff_id in image.layers)
+    return ImageFiles(tree, store.layers.objects, store.paths.temporary)
 
 
 def flattened(store: ImageStore, image: Image) -> dict[bytes, Entry]:

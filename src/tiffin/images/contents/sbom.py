@@ -110,11 +110,9 @@ class _Document:
                 owned.update(package.files)
                 self._contain(self._packages[-1], inside)
         if files:
-            for path in self._files.entries:
-                text = path.decode("utf-8", "surrogateescape")
-                file = self._file(text) if text not in owned else None
-                if file is not None:
-                    self._relationships.append(_relationship(_IMAGE, "CONTAINS", file["SPDXID"]))
+            paths = (path.decode("utf-8", "surrogateescape") for path in self._files.entries)
+            others = [file for path in paths if path not in owned and (file := self._file(path)) is not None]
+            self._contain(self._packages[0], others)
 
     def _identifier(self, package: Package) -> str:
         words = f"{package.kind}-{package.name}-{package.architecture}".rstrip("-")
@@ -218,7 +216,7 @@ def _image_url(pin: str, image: Image) -> str:
 def _system(distribution: Distribution) -> dict[str, Any]:
     found = _bare(_SYSTEM, distribution.id, distribution.version_id)
     found["summary"] = _clean(distribution.name)
-    found["primaryPackagePurpose"] = "OPERATING-SYSTEM"
+    found["primaryPackagePurpose"] = "OPERATING_SYSTEM"
     return found
 
 
