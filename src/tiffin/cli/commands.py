@@ -85,6 +85,7 @@ GROUPS = {
             "packages": "contents PACKAGES",
             "prune": "prune IMAGE_PRUNE",
             "sbom": "contents SBOM",
+            "verify": "trust VERIFY",
         },
     ),
     "generate": ("Make files for other programs", {"systemd": "generate SYSTEMD"}),
