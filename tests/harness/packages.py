@@ -71,6 +71,9 @@ KEY = {NAME: "gpg-pubkey", VERSION: "1", RELEASE: "2"}
 RPM_FILES: Files = {"bin/bash": b"x", "etc/bashrc": b"y"}
 
 
+RPM_TABLE = "CREATE TABLE 'Packages' (hnum INTEGER PRIMARY KEY AUTOINCREMENT, blob BLOB NOT NULL)"
+
+
 def rpm_sqlite(path: Path, blobs: Iterable[bytes], *, schema: str = "") -> bytes:
     """rpmdb.sqlite as rpm makes it, or with another schema."""
     connection = sqlite3.connect(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.errors import NotSupportedError
+from tiffin.errors import UsageError
 from tiffin.images.host import is_host_id
 from tiffin.images.reference import HOST
 from tiffin.storage.entry import DIRECTORY, REGULAR, SYMLINK
@@ -119,9 +119,9 @@ class ImageFiles:
 
 
 def files_of(store: ImageStore, image: Image) -> ImageFiles:
-    """The files of an image that is here. NotSupportedError for `host`, whose files are not in the store."""
+    """The files of an image that is here. UsageError for `host`, whose files are not in the store."""
     if is_host_id(image.id):
-        raise NotSupportedError(
+        raise UsageError(
             f"the image '{HOST}' is the host itself: its files are not in the store",
             hint="make an image of a directory with `tar -C DIR -c . | tiffin import - NAME`",
         )
