@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import IO, Any
 
+    from tiffin.images.contents.compare import ImageDifference
+    from tiffin.images.contents.packages import Package
     from tiffin.images.trust.verify import Verified
     from tiffin.model.image import HistoryEntry, Image
     from tiffin.parts import Parts
@@ -112,6 +114,30 @@ class Images:
     def inspect_image(self, reference: str) -> dict[str, Any]:
         """Everything known of an image, with Docker's field names. NotFoundError."""
         return self._parts.images.inspect(reference)
+
+    def packages(self, reference: str) -> list[Package]:
+        """The packages that an image's own databases name: dpkg's, apk's, rpm's, Python's. NotFoundError."""
+        from tiffin.images.contents.packages import packages_of
+
+        return packages_of(self._parts.images, self._parts.images.get(reference), warn=self._parts.warn)
+
+    def compare_images(self, old: str, new: str, *, path: str | None = None) -> ImageDifference:
+        """What `new` has that `old` has not, and the reverse, by package and file, below `path`. NotFoundError."""
+        from tiffin.images.contents.compare import compare
+
+        images = self._parts.images
+        return compare(images, images.get(old), images.get(new), path=path, warn=self._parts.warn)
+
+    def sbom(self, reference: str, *, files: bool = False) -> dict[str, Any]:
+        """An image's bill of materials as an SPDX 2.3 document, ready for JSON; with `files` each file too.
+
+        SOURCE_DATE_EPOCH is its creation time where that is set. NotFoundError.
+        """
+        from tiffin.images.contents.sbom import sbom
+
+        return sbom(
+            self._parts.images, self._parts.images.get(reference), reference, files=files, warn=self._parts.warn
+        )
 
     def verify_image(
         self, reference: str, *, repair: bool = False, progress: Callable[[int], None] | None = None
