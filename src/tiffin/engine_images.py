@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from tiffin.errors import TiffinError
+    from tiffin.images.contents.compare import ImageDifference
+    from tiffin.images.contents.packages import Package
     from tiffin.images.mounts import ImageMount
     from tiffin.images.sharing import Sharing
     from tiffin.images.trust.verify import Verified
@@ -157,6 +159,30 @@ class Images:
         from tiffin.images import mounts
 
         return mounts.unmount(self._parts.images, reference, force=force, failed=failed)
+
+    def packages(self, reference: str) -> list[Package]:
+        """The packages that an image's own databases name: dpkg's, apk's, rpm's, Python's. NotFoundError."""
+        from tiffin.images.contents.packages import packages_of
+
+        return packages_of(self._parts.images, self._parts.images.get(reference), warn=self._parts.warn)
+
+    def compare_images(self, old: str, new: str, *, path: str | None = None) -> ImageDifference:
+        """What `new` has that `old` has not, and the reverse, by package and file, below `path`. NotFoundError."""
+        from tiffin.images.contents.compare import compare
+
+        images = self._parts.images
+        return compare(images, images.get(old), images.get(new), path=path, warn=self._parts.warn)
+
+    def sbom(self, reference: str, *, files: bool = False) -> dict[str, Any]:
+        """An image's bill of materials as an SPDX 2.3 document, ready for JSON; with `files` each file too.
+
+        SOURCE_DATE_EPOCH is its creation time where that is set. NotFoundError.
+        """
+        from tiffin.images.contents.sbom import sbom
+
+        return sbom(
+            self._parts.images, self._parts.images.get(reference), reference, files=files, warn=self._parts.warn
+        )
 
     def verify_image(
         self, reference: str, *, repair: bool = False, progress: Callable[[int], None] | None = None

@@ -121,6 +121,7 @@ def _remove_files(store: ImageStore, image: Image, layers: list[str]) -> None:
 
     The records are asked again, since the same image may have come back in between.
     """
+    from tiffin.storage.kept import drop_kept
     from tiffin.storage.prepared import PreparedImages
     from tiffin.storage.rootfs import DRIVERS
 
@@ -128,6 +129,7 @@ def _remove_files(store: ImageStore, image: Image, layers: list[str]) -> None:
         for driver in DRIVERS:  # an earlier kernel may have had another one
             PreparedImages(store.paths, driver).remove(image.id)
     failpoint("image.unprepared")
+    drop_kept(store.paths, blobs.all_digests(store.database))
     gone = [diff_id for diff_id in layers if not records.layer_known(store.database, diff_id)]
     _remove_layers(store, gone)
 

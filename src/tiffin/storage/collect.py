@@ -13,6 +13,7 @@ import os
 from tiffin.errors import StoreError, TiffinError, os_error
 from tiffin.failpoints import failpoint
 from tiffin.model.record import Record
+from tiffin.storage.kept import all_kept
 from tiffin.storage.objects import NEW_PREFIX
 
 TYPE_CHECKING = False
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 class Garbage(Record):
     """What `collect` would remove. `layers` are diff_ids, `images` IDs of prepared images, `containers` IDs,
-    `objects` SHA-256 in hex, `litter` paths of unfinished work. `size_bytes` is the disk that all of it takes.
+    `objects` SHA-256 in hex, `litter` paths of unfinished work, `blobs` paths of kept blobs.
+    `size_bytes` is the disk that all of it takes.
     """
 
     objects: tuple[str, ...] = ()
@@ -35,6 +37,7 @@ class Garbage(Record):
     images: tuple[str, ...] = ()
     containers: tuple[str, ...] = ()
     litter: tuple[str, ...] = ()
+    blobs: tuple[str, ...] = ()
     size_bytes: int = 0
 
 
@@ -72,6 +75,7 @@ def find_garbage(
     known_layers: Collection[str],
     known_images: Collection[str],
     known_containers: Collection[str],
+    known_blobs: Collection[str] = (),
 ) -> Garbage:
     """What nothing known needs.
 
@@ -99,11 +103,18 @@ def find_garbage(
     litter = [f"{paths.temporary}/{name}" for name in _names(paths.temporary)]
     for directory in (paths.objects, paths.layers):
         litter += [f"{directory}/{name}" for name in _names(directory) if name.startswith(NEW_PREFIX)]
+    unneeded_blobs = []
+    for digest, path in all_kept(paths):
+        if not digest:
+            litter.append(path)
+        elif digest not in known_blobs:
+            unneeded_blobs.append(path)
+            size += _disk(path)
     for path in litter:
         size += _disk(path) + tree_usage(path)[0]
     return Garbage(
         objects=tuple(unneeded_objects), layers=tuple(unneeded_layers), images=tuple(images),
-        containers=tuple(containers), litter=tuple(sorted(litter)), size_bytes=size,
+        containers=tuple(containers), litter=tuple(sorted(litter)), blobs=tuple(unneeded_blobs), size_bytes=size,
     )  # fmt: skip
 
 
@@ -128,6 +139,8 @@ def collect(paths: Paths, objects: ObjectStore, layers: LayerStore, garbage: Gar
         for digest in garbage.objects:
             objects.remove(digest)
         failpoint("prune.objects")
+        for path in garbage.blobs:
+            os.unlink(path)
         for path in garbage.litter:
             if os.path.isdir(path) and not os.path.islink(path):
                 remove_tree(path)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tiffin.state import blobs, status
 from tiffin.state import containers as records
 from tiffin.state import images as image_records
-from tiffin.state import status
 from tiffin.storage import collect
 from tiffin.storage.lock import store_lock
 
@@ -51,6 +51,7 @@ def disk_usage(parts: Parts) -> dict[str, Any]:
             known_layers={diff_id for image in active for diff_id in image.layers},
             known_images={image.id for image in active},
             known_containers=records.ids(parts.database),
+            known_blobs=blobs.all_digests(parts.database),
         )
     per_image = {entry.image_id: entry for entry in usage.images}
     rows = [
