@@ -78,6 +78,7 @@ GROUPS = {
         "Manage images",
         {
             **{name: VERBS[name] for name in "bootstrap history import load save tag".split()},
+            **{name: f"lineage {name.upper()}" for name in "flatten outdated rebase rollback split tree".split()},
             "ls": VERBS["images"],
             "rm": VERBS["rmi"],
             "inspect": "inspect IMAGE_INSPECT",

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tiffin.model.image import Image
 
 
+_MOST_NAMED = 10
+
+
 def remove(store: ImageStore, reference: str, *, force: bool) -> list[str]:
     """See `ImageStore.remove`."""
     image = store.get(reference)
@@ -60,7 +63,20 @@ def _drop(store: ImageStore, image: Image, name: str, force: bool) -> tuple[list
         records.drop_image(database, image.id)
         gone = records.drop_layers(database, dict.fromkeys(reversed(image.layers)))
         blobs.drop_unused_manifests(database)
+        kept = set(image.layers).difference(gone)
+        if kept:
+            layers = "1 layer" if len(kept) == 1 else f"{len(kept)} layers"
+            lines.append(f"Kept: {layers} needed by {_needing(store, kept)}")
         return gone, lines
+
+
+def _needing(store: ImageStore, layers: set[str]) -> str:
+    """The images that have any of these layers, by their first names."""
+    found = [name or image_id.removeprefix("sha256:")[:12] for image_id, name in
+             records.images_with(store.database, layers)]  # fmt: skip
+    if len(found) > _MOST_NAMED:
+        found[_MOST_NAMED:] = [f"{len(found) - _MOST_NAMED} more"]
+    return f"{', '.join(found[:-1])} and {found[-1]}" if len(found) > 1 else "".join(found)
 
 
 def _tell_untagged(store: ImageStore, image: Image, names: list[str]) -> None:

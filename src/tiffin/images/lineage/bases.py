@@ -69,8 +69,7 @@ class Lineage:
         return [
             other
             for other in sorted(self.images, key=_age)
-            if other.id != image.id
-            and ((image.layers and begins_with(other, image)) or self._records(other, image))
+            if other.id != image.id and ((image.layers and begins_with(other, image)) or self._records(other, image))
         ]
 
     def _records(self, image: Image, base: Image) -> bool:
@@ -110,9 +109,7 @@ def begins_with(image: Image, base: Image) -> bool:
 def base_upon(database: Database, base: Image, asked: str = "") -> Base:
     """The record for what is made upon an image that is here, which was `asked` for by that name."""
     name = _name_of(base, asked)
-    return Base(
-        name=name, digest=_digest_of(database, base, name), base_id=base.id, layer_count=len(base.layers)
-    )
+    return Base(name=name, digest=_digest_of(database, base, name), base_id=base.id, layer_count=len(base.layers))
 
 
 def base_of_annotations(annotations: Mapping[str, str], diff_ids: tuple[str, ...], database: Database) -> Base | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiffin.errors import NotFoundError, TiffinError, UsageError
+from tiffin.errors import InvalidImageError, NotFoundError, TiffinError, UsageError
 from tiffin.images.reference import parse_reference
 from tiffin.model.record import Record
 from tiffin.state import blobs, tags
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tiffin.images.lineage.bases import Lineage
     from tiffin.images.store import ImageStore
     from tiffin.model.image import Image
+    from tiffin.registry.client import Registries
+    from tiffin.registry.names import Repository
+    from tiffin.registry.settings import Settings
     from tiffin.state.blobs import Base
 
     class Asked(Protocol):
@@ -46,20 +49,21 @@ class BaseStatus(Record):
 
 
 def outdated(
-    store: ImageStore, references: Sequence[str] = (), *, asked: Asked | None = None, always: bool = False
+    store: ImageStore, references: Sequence[str] = (), *, registry: bool | None = None, asked: Asked | None = None
 ) -> list[BaseStatus]:
     """The status of every image, or of those named, in the order of `images`.
 
-    `asked` looks at registries: for names that have a host, and with `always` for all. One that fails makes the
-    status "unknown". Raises as `ImageStore.get` for the references.
+    Registries are asked (by `asked`, if given) about names that have a host; `registry` True asks about all of them,
+    False about none. One that fails makes the status "unknown". Raises as `ImageStore.get` for the references.
     """
     from tiffin.images.lineage.bases import Lineage
 
     store.finish()
     lineage = Lineage(store)
     chosen = [store.get(reference) for reference in references] or lineage.images
-    look = _Look(store, lineage, asked, always)
-    return [look.status(image) for image in chosen if image.id in lineage.by_id]
+    with AtRegistries() as registries:
+        look = _Look(store, lineage, asked or registries, registry)
+        return [look.status(image) for image in chosen if image.id in lineage.by_id]
 
 
 def moved_here(base: Base, names: Mapping[str, str]) -> bool:
@@ -69,11 +73,11 @@ def moved_here(base: Base, names: Mapping[str, str]) -> bool:
 
 
 class _Look:
-    def __init__(self, store: ImageStore, lineage: Lineage, asked: Asked | None, always: bool) -> None:
+    def __init__(self, store: ImageStore, lineage: Lineage, asked: Asked, registry: bool | None) -> None:
         self._store = store
         self._lineage = lineage
         self._asked = asked
-        self._always = always
+        self._registry = registry
         self._names = records.all_names(store.database)
         self._direct: dict[str, BaseStatus] = {}
 
@@ -104,22 +108,20 @@ class _Look:
         key = _tag_key(base.name)
         if not key:
             return plain if base.name else plain.replace(status=UNKNOWN, reason="its base has no name")
-        now = self._names.get(key, "")
         known = self._digests(base, here)
+        now = self._names.get(key, "")
         if now and was:
-            if was not in (now, *known.intersection(self._digests_of(now))):
+            if now != was and not known & self._digests_of(now):
                 return plain.replace(status=OUTDATED, now=now, where=HERE)
-            if here is None and now != was:
-                plain = plain.replace(was=now)
-        if self._asked is not None and (self._always or parse_reference(key).domain):
+            plain = plain.replace(now=now, where=HERE)
+        if self._registry or (self._registry is None and parse_reference(key).domain):
             return self._at_registry(plain, key, known)
-        if now and was:
-            return plain.replace(now=now, where=HERE)
+        if plain.now:
+            return plain
         why = "it is not recorded which image its base was" if now else f"{key} is not here"
         return plain.replace(status=UNKNOWN, reason=why)
 
     def _at_registry(self, plain: BaseStatus, key: str, known: frozenset[str]) -> BaseStatus:
-        assert self._asked is not None
         host = parse_reference(key).domain
         if not plain.was:
             return plain.replace(status=UNKNOWN, reason="it is not recorded which image its base was")
@@ -160,19 +162,16 @@ class AtRegistries:
     """Asks each registry once for each name. `with AtRegistries() as asked: …`"""
 
     def __init__(self) -> None:
-        from tiffin.registry.client import Registries
-        from tiffin.registry.settings import load_settings
-
-        self._settings = load_settings()
-        self._registries = Registries(self._settings)
+        self._registries: Registries | None = None
+        self._settings: Settings | None = None
         self._found: dict[str, tuple[str, str] | TiffinError] = {}
 
     def __enter__(self) -> AtRegistries:
-        self._registries.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._registries.__exit__(None, None, None)
+        if self._registries is not None:
+            self._registries.__exit__(None, None, None)
 
     def now(self, name: str, image: Image, known: frozenset[str]) -> tuple[str, str]:
         """The image ID ("" when the digest is a `known` one, which tells enough) and digest of `name` there.
@@ -191,6 +190,13 @@ class AtRegistries:
         return found
 
     def _ask(self, name: str, image: Image, known: frozenset[str]) -> tuple[str, str]:
+        from tiffin.registry.client import Registries
+        from tiffin.registry.settings import load_settings
+
+        if self._settings is None or self._registries is None:  # nobody pays for it who asks nothing
+            self._settings = load_settings()
+            self._registries = Registries(self._settings)
+            self._registries.__enter__()
         reference = parse_reference(name)
         last: TiffinError | None = None
         for repository in self._settings.candidates(reference.name):
@@ -198,27 +204,31 @@ class AtRegistries:
                 resolved = self._registries.resolve(repository, reference.tag)
                 if resolved.digest in known:
                     return "", resolved.digest
-                return self._id_of(repository, resolved.digest, image), resolved.digest
+                return _id_of(self._registries, repository, resolved.digest, image), resolved.digest
             except NotFoundError as error:
                 last = error
         raise last or NotFoundError(f"no registry has {name}")
 
-    def _id_of(self, repository: object, digest: str, image: Image) -> str:
-        """The image ID, which is the config's digest; of an index that of the image's platform."""
-        from tiffin.images.platform import Platform, choose
-        from tiffin.images.transfer.documents import MANIFESTS, parse_index, parse_manifest
 
-        wanted = Platform(os=image.os, architecture=image.architecture, variant=image.variant)
-        for _ in range(3):
-            reply = self._registries.manifest(repository, digest)  # type: ignore[arg-type]
-            if reply.media_type in MANIFESTS:
-                return parse_manifest(reply.body, reply.media_type, reply.digest).config.digest
-            listed = [item for item in parse_index(reply.body, reply.media_type, reply.digest) if item.is_image]
-            index = choose([item.platform or wanted for item in listed], wanted)
-            if index is None:
-                return ""
-            digest = listed[index].digest
-        return ""
+def _id_of(registries: Registries, repository: Repository, digest: str, image: Image) -> str:
+    """The image ID, which is the config's digest; of an index that of the image's platform."""
+    from tiffin.images.platform import Platform
+    from tiffin.images.transfer.documents import (
+        MANIFESTS,
+        MAX_DEPTH,
+        choose_platform,
+        parse_index,
+        parse_manifest,
+    )
+
+    wanted = Platform(os=image.os, architecture=image.architecture, variant=image.variant)
+    for _ in range(MAX_DEPTH):
+        reply = registries.manifest(repository, digest)
+        if reply.media_type in MANIFESTS:
+            return parse_manifest(reply.body, reply.media_type, reply.digest).config.digest
+        index = parse_index(reply.body, reply.media_type, reply.digest)
+        digest = choose_platform(index.images, wanted, f"index {reply.digest}").digest
+    raise InvalidImageError(f"index {digest} is nested more than {MAX_DEPTH} deep")
 
 
 def _tag_key(name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tiffin.errors import NotFoundError
+from tiffin.errors import NotFoundError, UsageError
+from tiffin.images.host import is_host_id
 from tiffin.images.lineage.bases import Lineage
 from tiffin.images.lineage.outdated import moved_here
 from tiffin.model.record import Record
@@ -41,7 +42,12 @@ class TreeNode(Record):
 def tree(store: ImageStore, references: Sequence[str] = ()) -> list[TreeNode]:
     """The roots; with `references` only those images, what they rest on and what rests on them. Raises as `get`."""
     store.finish()
-    wanted = {store.get(reference).id for reference in references}
+    wanted = set()
+    for reference in references:
+        image = store.get(reference)
+        if is_host_id(image.id):
+            raise UsageError("the image 'host' is in no tree: it has no layers, it is the host itself")
+        wanted.add(image.id)
     return _Grown(store).roots(wanted)
 
 
@@ -235,4 +241,3 @@ class _Contents:
             + sum(self._store.layers.size_on_disk(diff_id) for diff_id in layers)
             + tree_usage(f"{self._store.paths.images}/{image.id.removeprefix('sha256:')}")[0]
         )
-
