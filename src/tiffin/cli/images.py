@@ -62,7 +62,7 @@ def _images(context: Context, parsed: Parsed) -> int:
     if parsed.flag("tree"):
         from tiffin.cli import tree_view
 
-        chosen = [image_id for image_id in dict.fromkeys(image.id for image, name in pairs if name != "host")]
+        chosen = list(dict.fromkeys(image.id for image, name in pairs if name != "host"))
         if chosen:
             tree_view.show(context.engine.image_tree(chosen if filters else ()), None, full=full)
         return 0

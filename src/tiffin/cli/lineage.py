@@ -47,8 +47,11 @@ def _tree(context: Context, parsed: Parsed) -> int:
 def _outdated(context: Context, parsed: Parsed) -> int:
     registry = parsed.flag("registry") if parsed.given("registry") else None
     found = context.engine.outdated(parsed.arguments, registry=registry)
-    everything = bool(parsed.arguments) or parsed.flag("all")
-    shown = [status for status in found if everything or status.status in ("outdated", "unknown")]
+    if not parsed.arguments and not parsed.flag("all"):
+        # What has lost its names, such as the old image after a rebase, is nobody's concern any more.
+        found = [
+            one for one in found if one.status in ("outdated", "unknown") and (one.image.names or one.image.digests)
+        ]
     full = parsed.flag("no-trunc")
     if parsed.flag("quiet") and not parsed.given("format"):
         ids = dict.fromkeys(status.image.id for status in found if status.status == "outdated")
@@ -60,7 +63,7 @@ def _outdated(context: Context, parsed: Parsed) -> int:
         }  # fmt: skip
         columns = ["Image", "Base", "Was", "Now", "Where", "Status"]
         format = parsed.text("format")
-        rows = [_status_row(status, full=full, plain=bool(format) and format != "table") for status in shown]
+        rows = [_status_row(status, full=full, plain=bool(format) and format != "table") for status in found]
         listing.show(format, rows, headings, columns)
     return 1 if parsed.flag("exit-code") and any(status.status == "outdated" for status in found) else 0
 
@@ -106,7 +109,9 @@ def _rebase(context: Context, parsed: Parsed) -> int:
     if done.unchanged:
         _say(f"{reference} rests on {onto} already")
     elif done.old_base is None:
-        _say(f"the old base is not here, so {reference} keeps its whole config; name the base with --base if it is")
+        _say(f"the old base is not here, so {reference} keeps its whole config")
+    elif done.image is not None:
+        _say(f"{reference} rests on {onto} ({_short(done.new_base.id)}) now, before on {_described(done.old_base)}")
     if done.conflicts:
         from tiffin.images.lineage.rebase import listed
 
@@ -116,13 +121,17 @@ def _rebase(context: Context, parsed: Parsed) -> int:
     return 0
 
 
+def _described(image: Image) -> str:
+    return f"{image.names[0]} ({_short(image.id)})" if image.names else _short(image.id)
+
+
 def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
 def _would(done: Rebased, reference: str, onto: str) -> str:
     layers = "1 layer of its own" if done.layer_count == 1 else f"{done.layer_count} layers of its own"
-    was = f" instead of {_shown(done.old_base)}" if done.old_base is not None else ""
+    was = f" instead of {_described(done.old_base)}" if done.old_base is not None else ""
     named = f", named {done.name}" if done.name else ""
     return f"{reference} with {layers} can rest on {onto}{was}{named}"
 
@@ -211,7 +220,7 @@ OUTDATED = Verb(
     arguments="[IMAGE...]",
     maximum=None,
     options=(
-        Option(name="all", short="a", kind="bool", help="Also images that are up to date, or rest on nothing known"),
+        Option(name="all", short="a", kind="bool", help="Also images that are up to date or without a name or base"),
         Option(name="exit-code", kind="bool", help="Exit with 1 when any is outdated"),
         listing.FORMAT,
         listing.NO_TRUNC,

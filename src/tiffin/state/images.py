@@ -156,18 +156,10 @@ def made_from(database: Database, container_id: str, image_id: str) -> bool:
     return row is not None
 
 
-def images_with(database: Database, diff_ids: Iterable[str]) -> list[tuple[str, str]]:
-    """(ID, first name or "") of the images that have any of these layers, by name."""
-    found = {
-        row[0]: row[1] or ""
-        for diff_id in diff_ids
-        for row in database.rows(
-            "SELECT l.image_id, (SELECT min(name) FROM tags t WHERE t.image_id = l.image_id AND name NOT LIKE '%@%')"
-            " FROM image_layers l WHERE l.diff_id = ?",
-            (diff_id,),
-        )
-    }
-    return sorted(found.items(), key=lambda item: (not item[1], item[1], item[0]))
+def images_with(database: Database, diff_id: str, position: int) -> list[str]:
+    """IDs of the images that have a layer at this position, counted from the base, which is at 0."""
+    rows = database.rows("SELECT image_id FROM image_layers WHERE diff_id = ? AND position = ?", (diff_id, position))
+    return [row[0] for row in rows]
 
 
 def drop_names(database: Database, names: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from tiffin.images.reference import is_id, parse_reference
 from tiffin.images.store import tag_keys
 from tiffin.images.timestamps import creation_time_ns, format_rfc3339
 from tiffin.model.record import Record
-from tiffin.state import blobs
+from tiffin.state import blobs, tags
 from tiffin.storage.entry import DIRECTORY, shown
 from tiffin.storage.tree import flatten
 
@@ -60,8 +60,9 @@ def rebase(
 ) -> Rebased:
     """Make a new image of `onto` and the own layers of `reference`; the old one stays under its ID.
 
-    The old base is `base`, else what is recorded, else the image here with the most layers in common. The name that
-    `reference` is moves to the new image, unless another `name` is given. ConflictError when files that the image's
+    The old base is `base`; else of all that the image rests on what has or had the name of `onto`, or its repository;
+    else what is recorded; else the image here with the most layers in common. The name that `reference` is moves to
+    the new image, unless another `name` is given. ConflictError when files that the image's
     own layers changed or deleted were changed between the bases as well, unless `force` takes the upper ones;
     UsageError for bases that cannot be, NotFoundError.
     """
@@ -70,7 +71,7 @@ def rebase(
     key = names[0]
     _check(image, new, reference, onto)
     with store.adding():
-        old, old_layers = _old_base(store, image, reference, base)
+        old, old_layers = _old_base(store, image, reference, base, onto)
         if old is not None and old.id == new.id:
             if name and not dry_run:
                 store.tag(image.id, key)
@@ -121,7 +122,9 @@ def _platform(image: Image) -> str:
     return "/".join(part for part in (image.os, image.architecture, image.variant) if part)
 
 
-def _old_base(store: ImageStore, image: Image, reference: str, asked: str) -> tuple[Image | None, tuple[str, ...]]:
+def _old_base(
+    store: ImageStore, image: Image, reference: str, asked: str, onto: str
+) -> tuple[Image | None, tuple[str, ...]]:
     """The old base, where it is here, and its layers."""
     if asked:
         old = store.get(asked)
@@ -134,6 +137,9 @@ def _old_base(store: ImageStore, image: Image, reference: str, asked: str) -> tu
             )
         return old, old.layers
     lineage = Lineage(store)
+    named = _same_name(store, lineage, image, onto)
+    if named is not None:
+        return named, named.layers
     recorded = lineage.recorded(image)
     if recorded is not None and recorded.layers and begins_with(image, recorded):
         return recorded, recorded.layers
@@ -149,15 +155,39 @@ def _old_base(store: ImageStore, image: Image, reference: str, asked: str) -> tu
     )
 
 
+def _same_name(store: ImageStore, lineage: Lineage, image: Image, onto: str) -> Image | None:
+    """Of all that the image rests on, what has or had the new base's name, else what has or had its repository."""
+    if is_id(onto):
+        return None
+    try:
+        key = parse_reference(onto).replace(digest="").key
+    except UsageError:
+        return None
+    repository = key.rpartition(":")[0]
+    found: Image | None = None
+    above, at = lineage.parent(image), image
+    while above is not None:
+        base = lineage.bases.get(at.id)
+        names = {move.name for move in tags.moves_to(store.database, above.id) if "@" not in move.name}
+        names |= {base.name} if base is not None and base.name else set()
+        if above.layers and begins_with(image, above):
+            if key in names:
+                return above
+            if found is None and any(name.rpartition(":")[0] == repository for name in names):
+                found = above
+        above, at = lineage.parent(above), above
+    return found
+
+
 def _difference(image: Image, base: Image) -> str:
     if not base.layers:
-        return "that has no layers"
+        return "a base needs layers"
     same = 0
     while same < min(len(image.layers), len(base.layers)) and image.layers[same] == base.layers[same]:
         same += 1
     if same == len(image.layers):
-        return f"it has only the first {same} of that one's {len(base.layers)} layers"
-    return f"{'none' if not same else f'only {same}'} of that one's {len(base.layers)} layers are its first ones"
+        return f"it has only {same} of {len(base.layers)} layers"
+    return f"its first {same} layers are the same, then others follow" if same else "its layers are others"
 
 
 def _conflicts(
