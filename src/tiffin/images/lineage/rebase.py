@@ -165,7 +165,7 @@ def _same_name(store: ImageStore, lineage: Lineage, image: Image, onto: str) -> 
         return None
     repository = key.rpartition(":")[0]
     found: Image | None = None
-    above, at = lineage.parent(image), image
+    above, at = lineage.parent(image), image  # `at` rests on `above`
     while above is not None:
         base = lineage.bases.get(at.id)
         names = {move.name for move in tags.moves_to(store.database, above.id) if "@" not in move.name}
