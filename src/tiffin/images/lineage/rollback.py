@@ -66,7 +66,7 @@ def rollback(store: ImageStore, name: str, to: str = "") -> Image:
     if not chosen.here:
         raise NotFoundError(
             f"cannot roll back {key}: the image {_short(chosen.image_id)} that it named before is not here any more",
-            hint=f"`tiffin pull {chosen.pin}` gets it back, then tag it" if chosen.pin else
+            hint=f"`tiffin pull {chosen.pin}` gets it back; then try again" if chosen.pin else
             f"`tiffin image rollback --list {key}` shows what is",
         )  # fmt: skip
     return store.tag(chosen.image_id, key)
