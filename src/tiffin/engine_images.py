@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tiffin.images.lineage.rebase import Rebased
     from tiffin.images.lineage.rollback import TagMove
     from tiffin.images.lineage.tree import TreeNode
+    from tiffin.images.trust.verify import Verified
     from tiffin.model.image import HistoryEntry, Image
     from tiffin.parts import Parts
 
@@ -175,3 +176,19 @@ class Images:
         from tiffin.images.lineage.rollback import rollback
 
         return rollback(self._parts.images, name, to)
+
+    def verify_image(
+        self, reference: str, *, repair: bool = False, progress: Callable[[int], None] | None = None
+    ) -> Verified:
+        """Read everything that an image consists of; with `repair` damaged layers are got again where they came from.
+
+        `progress` gets the number of bytes read so far. NotFoundError, AmbiguousError, UsageError for `host`.
+        """
+        from tiffin.images.trust.verify import verify
+
+        if not repair:
+            return verify(self._parts.images, reference, progress=progress)
+        from tiffin.images.trust.sources import repairing
+
+        with repairing(self._parts.images, self._parts.warn) as open_blob:
+            return verify(self._parts.images, reference, repair=open_blob, progress=progress)
