@@ -165,7 +165,7 @@ def _same_name(store: ImageStore, lineage: Lineage, image: Image, onto: str) -> 
         return None
     repository = key.rpartition(":")[0]
     found: Image | None = None
-    above, at = lineage.parent(image), image  # `at` rests on `above`
+    at, above = image, lineage.parent(image)  # the first rests on the second
     while above is not None:
         base = lineage.bases.get(at.id)
         names = {move.name for move in tags.moves_to(store.database, above.id) if "@" not in move.name}
@@ -175,7 +175,8 @@ def _same_name(store: ImageStore, lineage: Lineage, image: Image, onto: str) -> 
                 return above
             if found is None and any(name.rpartition(":")[0] == repository for name in names):
                 found = above
-        above, at = lineage.parent(above), above
+        at = above
+        above = lineage.parent(above)
     return found
 
 
