@@ -71,7 +71,7 @@ def _merging(state: dict[str, Any]) -> str:
         return "not in this kernel"
     shown = "on" if state["run"] == 1 else "off"
     if state.get("pages_sharing"):
-        shown += f", {state['pages_sharing']} pages saved by {state['pages_shared']}"
+        shown += f", {state['pages_sharing']} pages saved, {state['pages_shared']} kept for them"
     return shown
 
 
