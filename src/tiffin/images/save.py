@@ -8,20 +8,12 @@ import json
 import os
 
 from tiffin.errors import ConflictError, NotSupportedError, UsageError, os_error
-from tiffin.images.archive_oci import (
-    IMAGE_NAME,
-    INDEX,
-    LAYOUT,
-    OCI_CONFIG,
-    OCI_INDEX,
-    OCI_LAYER,
-    OCI_MANIFEST,
-    REF_NAME,
-)
+from tiffin.images.archive_oci import IMAGE_NAME, INDEX, LAYOUT, REF_NAME
 from tiffin.images.archive_tar import ArchiveWriter
 from tiffin.images.codecs import CHUNK, Compressor
 from tiffin.images.host import is_host_id
 from tiffin.images.reference import is_id, parse_reference
+from tiffin.images.transfer.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from tiffin.model.record import Record
 from tiffin.state import images as records
 

@@ -102,6 +102,9 @@ def unused_volumes(parts: Parts, which: str, going: set[str]) -> tuple[Volume, .
 
 def prune(parts: Parts, what: PrunePlan) -> Pruned:
     """Remove what the plan lists, except what came into use since."""
+    if what.empty:
+        parts.remove_cgroup_parent()
+        return Pruned()
     freed = 0
     containers = []
     for container in what.containers:
@@ -147,6 +150,7 @@ def prune(parts: Parts, what: PrunePlan) -> Pruned:
         if removed:
             events.write(parts.paths, kind, "prune", "", {"reclaimed": str(size)})
     freed += of_images
+    parts.remove_cgroup_parent()
     return Pruned(containers=tuple(containers), images=tuple(images), volumes=tuple(volumes), size_bytes=max(0, freed))
 
 
