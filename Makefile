@@ -24,7 +24,7 @@ help:
 	@echo "make parity       write docs/PARITY.md anew from the tables of options"
 	@echo "make man          man pages and completion scripts, below build/help"
 	@echo "make bench        figures beside the installed ones of docker.io, podman, crun and bubblewrap"
-	@echo "make reliability  1,000 containers at once, 64 commands at once for a minute, 1,000 kills (5 minutes)"
+	@echo "make reliability  1,000 containers at once, 64 commands at once for a minute, 1,000 kills (5 minutes); TRY=5000 tries so many"
 	@echo "make peers        install those packages"
 	@echo "make fuzz         feed the launcher's plan reader nonsense for a minute (clang)"
 	@echo "make clean        remove what was built; refuses while containers of the demo run"
@@ -95,7 +95,7 @@ bench: setup
 	$(BIN)/python benchmarks/bench.py $(if $(WRITE),--write docs/PERFORMANCE.md)
 
 reliability: setup
-	$(BIN)/python benchmarks/reliability.py $(if $(WRITE),--write docs/RELIABILITY.md)
+	$(BIN)/python benchmarks/reliability.py $(if $(TRY),--try $(TRY)) $(if $(WRITE),--write docs/RELIABILITY.md)
 
 peers:
 	scripts/setup-system bench

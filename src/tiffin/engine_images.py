@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import IO, Any
 
+    from tiffin.images.trust.verify import Verified
     from tiffin.model.image import HistoryEntry, Image
     from tiffin.parts import Parts
 
@@ -111,3 +112,19 @@ class Images:
     def inspect_image(self, reference: str) -> dict[str, Any]:
         """Everything known of an image, with Docker's field names. NotFoundError."""
         return self._parts.images.inspect(reference)
+
+    def verify_image(
+        self, reference: str, *, repair: bool = False, progress: Callable[[int], None] | None = None
+    ) -> Verified:
+        """Read everything that an image consists of; with `repair` damaged layers are got again where they came from.
+
+        `progress` gets the number of bytes read so far. NotFoundError, AmbiguousError, UsageError for `host`.
+        """
+        from tiffin.images.trust.verify import verify
+
+        if not repair:
+            return verify(self._parts.images, reference, progress=progress)
+        from tiffin.images.trust.sources import repairing
+
+        with repairing(self._parts.images, self._parts.warn) as open_blob:
+            return verify(self._parts.images, reference, repair=open_blob, progress=progress)

@@ -28,10 +28,12 @@ def _unpause(context: Context, parsed: Parsed) -> int:
 
 def _restart(context: Context, parsed: Parsed) -> int:
     timeout_s, signal = parsed.number("timeout"), parsed.text("signal")
+    engine = context.engine
     return each_named(
         context,
         parsed.arguments,
-        lambda reference: context.engine.restart(reference, timeout_s=timeout_s, signal=signal),
+        lambda reference: engine.restart(reference, timeout_s=timeout_s, signal=signal),
+        together=True,
     )
 
 

@@ -82,6 +82,7 @@ GROUPS = {
             "rm": VERBS["rmi"],
             "inspect": "inspect IMAGE_INSPECT",
             "prune": "prune IMAGE_PRUNE",
+            "verify": "trust VERIFY",
         },
     ),
     "generate": ("Make files for other programs", {"systemd": "generate SYSTEMD"}),

@@ -62,7 +62,7 @@ OPS: dict[str, tuple[int, str]] = {
     "MKDIR_IN": (25, "su"),  # path, mode; existing is fine
     "MKNOD_IN": (26, "suuuu"),  # path, mode with type, rdev, uid, gid
     "SYMLINK_IN": (27, "ss"),  # contents, path; existing is fine
-    "MASK_IN": (28, "s"),  # hide a path: /dev/null over a file, empty read-only tmpfs over a directory
+    "MASK_IN": (28, "s"),  # hide a path: /dev/null over a file, one empty read-only tmpfs over directories
     "READONLY_IN": (29, "s"),  # make a path read-only, recursively
     "SYSCTL": (30, "ss"),  # dotted or slashed key, value
     "CONSOLE": (31, ""),  # allocate a terminal from the new devpts, hand its master to the monitor

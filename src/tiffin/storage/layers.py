@@ -44,13 +44,15 @@ class LayerStore:
         limits: Limits = DEFAULT_LIMITS,
         expected_diff_id: str | None = None,
         compressed_size: int | None = None,
+        replace: bool = False,
     ) -> IngestedLayer:
         """Read an uncompressed tar to its end and keep it; only `stream.read(n)` is used.
 
         `compressed_size` (bytes) is what the stream was expanded from, for the limit on the ratio. The layer appears
-        when all of it is stored; call `objects.syncfs()` before relying on it after a power cut. Hold `store_lock`
-        until something refers to it. Raises `InvalidImageError` (hostile or damaged archive, wrong digest, a limit),
-        `StoreError` (full disk, read-only store).
+        when all of it is stored, with `replace` also in the place of one that is there already; call
+        `objects.syncfs()` before relying on it after a power cut. Hold `store_lock` until something refers to it.
+        Raises `InvalidImageError` (hostile or damaged archive, wrong digest, a limit), `StoreError` (full disk,
+        read-only store).
         """
         from tiffin.storage.ingest import Ingest
 
@@ -60,7 +62,7 @@ class LayerStore:
         except OSError as error:
             raise os_error(error, "cannot store the layer") from error
         try:
-            return Ingest(self, new, limits, compressed_size).run(stream, expected_diff_id)
+            return Ingest(self, new, limits, compressed_size).run(stream, expected_diff_id, replace)
         except OSError as error:
             raise os_error(error, "cannot store the layer") from error
         finally:
