@@ -89,9 +89,12 @@ GROUPS = {
             "rm": VERBS["rmi"],
             "diff": "contents DIFF",
             "inspect": "inspect IMAGE_INSPECT",
+            "mount": "sharing MOUNT",
             "packages": "contents PACKAGES",
             "prune": "prune IMAGE_PRUNE",
             "sbom": "contents SBOM",
+            "sharing": "sharing SHARING",
+            "unmount": "sharing UNMOUNT",
             "verify": "trust VERIFY",
         },
     ),
@@ -131,7 +134,7 @@ GROUPS = {
 
 ALIASES = {
     "container": {"list": "ls", "ps": "ls", "remove": "rm"},
-    "image": {"list": "ls", "remove": "rm"},
+    "image": {"list": "ls", "remove": "rm", "umount": "unmount"},
     "pod": {"list": "ps", "ls": "ps", "remove": "rm"},
     "volume": {"list": "ls", "remove": "rm"},
 }

@@ -57,6 +57,7 @@ def _drop(store: ImageStore, image: Image, name: str, force: bool) -> tuple[list
             )
         names = [*image.names, *image.digests]
         lines = [f"Untagged: {dropped}" for dropped in names]
+        _refuse_mounted(store, image, name or _short(image))
         if _held_by_container(store, image, name or _short(image), force):
             records.drop_names(database, names)
             _tell_untagged(store, image, names)
@@ -101,6 +102,18 @@ def _name_meant(image: Image, reference: str) -> str:
     except UsageError:
         return ""
     return key if key in (*image.names, *image.digests) else ""
+
+
+def _refuse_mounted(store: ImageStore, image: Image, shown: str) -> None:
+    """ConflictError when the image is mounted on the host: its files are needed there."""
+    from tiffin.images.mounts import held
+
+    places = held(store.paths).get(image.id)
+    if places:
+        raise ConflictError(
+            f"cannot remove the image {shown}: it is mounted at {', '.join(places)}",
+            hint=f"`tiffin image unmount {shown}` first; --force does not help here",
+        )
 
 
 def _held_by_container(store: ImageStore, image: Image, shown: str, force: bool) -> bool:
