@@ -4,8 +4,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from tiffin.images.lineage.outdated import BaseStatus
     from tiffin.images.transfer.push import Pushed
     from tiffin.images.transfer.steps import Step
     from tiffin.model.image import Image
@@ -120,3 +121,13 @@ class Registries:
                 progress=progress,
                 warn=self._parts.warn,
             )
+
+    def outdated(self, references: Sequence[str] = (), *, registry: bool | None = None) -> list[BaseStatus]:
+        """How all images, or those named, stand to the bases that they rest on.
+
+        Registries are asked about bases whose name has a host; with `registry` True about all, with False about none.
+        One that cannot tell makes the status "unknown". NotFoundError, AmbiguousError for the references.
+        """
+        from tiffin.images.lineage.outdated import outdated
+
+        return outdated(self._parts.images, references, registry=registry)

@@ -84,6 +84,7 @@ GROUPS = {
         "Manage images",
         {
             **{name: VERBS[name] for name in "bootstrap history import load pull push save tag".split()},
+            **{name: f"lineage {name.upper()}" for name in "flatten outdated rebase rollback split tree".split()},
             "ls": VERBS["images"],
             "rm": VERBS["rmi"],
             "diff": "contents DIFF",
