@@ -282,7 +282,8 @@ def test_foreign_files_may_say_more(tmp_path: Path) -> None:
          "[[registry]] 1: the prefix 'https://a.example' must be like host[:port][/path]"),
         ("[[registry]]\nprefix = 'a.example'\nlocation = 'b.example/'",
          "[[registry]] 1: the location 'b.example/' must be like host[:port][/path]"),
-        ("[[registry]]\nprefix = 'a.*.example'", "[[registry]] 1: the prefix 'a.*.example' may have '*' only as in '*.host'"),
+        ("[[registry]]\nprefix = 'a.*.example'",
+         "[[registry]] 1: the prefix 'a.*.example' may have '*' only as in '*.host'"),
         ("[[registry]]\nlocation = 'a.example'\nmirorr = []",
          "[[registry]] 1: unknown key 'mirorr' (the keys are blocked, ca, insecure, location, mirror,"
          " mirror-by-digest-only, prefix)"),

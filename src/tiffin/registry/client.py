@@ -33,6 +33,7 @@ ALL_MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
+_MOST_PAGES = 10_000
 CHUNK_BYTES = 16 * 1024 * 1024
 
 
@@ -398,7 +399,8 @@ def pages(host: Host, path: str, scopes: tuple[str, ...], doing: str) -> Iterato
     import json
     from urllib.parse import urljoin, urlsplit
 
-    for _ in range(10_000):
+    seen = {path}
+    while True:
         reply = host.fetch("GET", path, scopes=scopes, doing=doing)
         try:
             document = json.loads(reply.body)
@@ -413,7 +415,9 @@ def pages(host: Host, path: str, scopes: tuple[str, ...], doing: str) -> Iterato
             return
         parts = urlsplit(urljoin(reply.url, target[1:]))
         path = f"{parts.path}?{parts.query}"
-    raise RegistryError(f"{host.name}: {doing}: the list does not end")
+        if path in seen or len(seen) > _MOST_PAGES:
+            raise RegistryError(f"{host.name}: {doing}: the list goes in a circle")
+        seen.add(path)
 
 
 def push_scopes(repository: Repository) -> tuple[str, ...]:
