@@ -409,11 +409,5 @@ int role_launch(int passed)
     pid_t pid = fork();
     if (pid == 0)
         launch_container(passed);
-    if (pid < 0) {
-        struct failure failure = {.op = -1};
-        failed(&failure, "fork", NULL);
-        report_failure(STATUS_FD, &failure);
-        return 1;
-    }
-    return 0;
+    return report_fork(STATUS_FD, pid);
 }

@@ -63,11 +63,5 @@ int role_wait(void)
     pid_t pid = fork();
     if (pid == 0)
         wait_and_try();
-    if (pid < 0) {
-        struct failure failure = {.op = -1};
-        failed(&failure, "fork", NULL);
-        report_failure(STATUS_FD, &failure);
-        return 1;
-    }
-    return 0;
+    return report_fork(STATUS_FD, pid);
 }

@@ -57,6 +57,16 @@ int report_failure(int fd, const struct failure *failure)
     return write_all(fd, line, (size_t)(text.at - line));
 }
 
+int report_fork(int fd, pid_t pid)
+{
+    if (pid >= 0)
+        return 0;
+    struct failure failure = {.op = -1};
+    failed(&failure, "fork", NULL);
+    report_failure(fd, &failure);
+    return 1;
+}
+
 int report_started(int fd, pid_t pid, uint64_t ticks)
 {
     char line[64];

@@ -13,6 +13,9 @@ ssize_t receive_with_fd(int socket, void *bytes, size_t size, int *fd);
 /* "E <op> <errno> <text>\n" to the engine; -1 when nobody reads. */
 int report_failure(int fd, const struct failure *failure);
 
+/* What fork(2) has given to a process that is not needed any more: its exit code, after reporting a failure. */
+int report_fork(int fd, pid_t pid);
+
 /* "S <pid> <start ticks>\n". */
 int report_started(int fd, pid_t pid, uint64_t start_ticks);
 

@@ -13,6 +13,7 @@ from tiffin.errors import ConflictError
 from tiffin.model.container import Container, ContainerConfig, ContainerInfo, RestartPolicy
 from tiffin.model.resources import Resources
 from tiffin.parts import Parts
+from tiffin.paths import DEFAULT_CGROUP_PARENT
 from tiffin.state import containers as records
 
 TYPE_CHECKING = False
@@ -62,7 +63,7 @@ class Engine(Images, Registries, ContainerFiles, Lifecycle, Pods, Volumes, Obser
         *,
         run_root: str | None = None,
         storage: str | None = None,
-        cgroup_parent: str = "tiffin",
+        cgroup_parent: str = DEFAULT_CGROUP_PARENT,
         debug: Callable[[str], None] | None = None,
         warn: Callable[[str], None] = _warn,
         userns: str | None = None,

@@ -7,7 +7,7 @@ import time
 from _thread import RLock
 
 from tiffin.errors import UsageError
-from tiffin.paths import paths_for
+from tiffin.paths import DEFAULT_CGROUP_PARENT, paths_for
 from tiffin.state.db import Database, check_owner
 
 TYPE_CHECKING = False
@@ -114,6 +114,14 @@ class Parts:
 
                 self._cgroups = choose_driver(self.cgroup_parent)
             return self._cgroups
+
+    def remove_cgroup_parent(self) -> None:
+        """Remove the cgroup above those of all containers if it is empty and ours.
+
+        One that the user has named is his: he may have given it limits.
+        """
+        if self.cgroup_parent == DEFAULT_CGROUP_PARENT:
+            self.cgroups.remove_parent()
 
     @property
     def cdi_dirs(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from tiffin.model.record import Record
 
 DEFAULT_ROOT = "/var/lib/tiffin"
 DEFAULT_RUN_ROOT = "/run/tiffin"
+DEFAULT_CGROUP_PARENT = "tiffin"
 
 
 class Paths(Record):

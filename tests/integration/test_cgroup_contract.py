@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -372,6 +373,74 @@ def test_creating_again_starts_afresh(driver: CgroupDriver, start: Start) -> Non
     assert process.wait(5) == -signal.SIGKILL
     effective = driver.read(ID)
     assert (effective.memory_bytes, effective.pids_limit) == (None, 5)
+
+
+def test_leftovers_in_some_hierarchies_make_no_difference(driver: CgroupDriver) -> None:
+    """Whoever is killed while he removes cgroups leaves some of them."""
+    whole = driver.create(ID, Resources(), devices.DEFAULT)
+    for directory in whole.remove[:-1]:
+        os.rmdir(directory)
+    again = driver.create(ID, Resources(pids_limit=5), devices.DEFAULT)
+    assert again == whole
+    assert all(os.path.isdir(directory) for directory in again.remove)
+    assert driver.read(ID).pids_limit == 5
+
+
+def parents(driver: CgroupDriver) -> set[str]:
+    made = driver.create(ID, Resources(), devices.DEFAULT)
+    driver.remove(ID)
+    return {os.path.dirname(directory) for directory in made.remove}
+
+
+def test_the_parent_goes_when_it_is_empty(driver: CgroupDriver) -> None:
+    above = parents(driver)
+    assert all(os.path.isdir(directory) for directory in above)
+    driver.create(OTHER, Resources(), devices.DEFAULT)
+    driver.remove_parent()
+    assert all(os.path.isdir(directory) for directory in above)
+    driver.remove(OTHER)
+    driver.remove_parent()
+    driver.remove_parent()
+    assert not any(os.path.isdir(directory) for directory in above)
+    assert driver.list_containers() == []
+    driver.create(ID, Resources(pids_limit=5), devices.DEFAULT)
+    assert driver.read(ID).pids_limit == 5
+
+
+def test_parents_come_and_go_under_many(driver: CgroupDriver, start: Start) -> None:
+    """Everybody takes the empty parent away while the others make theirs in it, with every limit and any process."""
+    above = parents(driver)
+    limits = Resources(memory_bytes=64 * MB, cpus=1, pids_limit=100)
+    failures: list[str] = []
+    gone = 0
+
+    def work(number: int) -> None:
+        nonlocal gone
+        container_id = f"{number:064x}"
+        try:
+            for lap in range(40):
+                plan = driver.create(container_id, limits, devices.DEFAULT)
+                effective = driver.read(container_id)
+                if (effective.memory_bytes, effective.pids_limit) != (64 * MB, 100) or not effective.cpuset_cpus:
+                    failures.append(str(effective))
+                if lap == 20:
+                    process = start(plan, "print('works')")
+                    failures.extend(word for word in finish(process).split() if word not in ("in", "works"))
+                driver.remove(container_id)
+                driver.remove_parent()
+                gone += not any(map(os.path.isdir, above))
+        except HostError as error:
+            failures.append(str(error))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert gone > 0
+    assert driver.list_containers() == []
+    assert not any(map(os.path.isdir, above))
 
 
 def test_what_is_not_there_is_said(driver: CgroupDriver) -> None:

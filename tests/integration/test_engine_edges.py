@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import secrets
 import threading
 import time
 from pathlib import Path
@@ -115,3 +117,34 @@ def test_a_forced_removal_may_meet_the_owners(engine: tiffin.Engine, busybox: st
         engine.remove("web", force=True)
         running.join()
         assert engine.containers(all=True) == []
+
+
+def test_the_cgroup_above_goes_with_the_last_container(
+    engine: tiffin.Engine, busybox: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `rm` and by prune; nobody who runs one container after the other waits for it to be made again."""
+    parent = f"tiffin-test-{secrets.token_hex(4)}"
+
+    def above() -> list[str]:
+        return glob.glob(f"/sys/fs/cgroup/*/{parent}") + glob.glob(f"/sys/fs/cgroup/{parent}")
+
+    with tiffin.Engine(engine.root, cgroup_parent=parent) as own:
+        own.run(busybox, ["true"])
+        assert above()
+        own.prune(own.prune_plan(containers=True, images=False))
+        assert above(), "the user has named it, and may have given it limits"
+        monkeypatch.setattr("tiffin.parts.DEFAULT_CGROUP_PARENT", parent)
+        own.prune(own.prune_plan(containers=True, images=False))
+        assert above() == []
+        first, second = (own.create(ContainerConfig(image=busybox, command=("sleep", "60"))) for _ in range(2))
+        own.start(first.id)
+        own.start(second.id)
+        own.remove(first.id, force=True)
+        assert above()
+        own.remove(second.id, force=True)
+        assert above() == []
+        own.run(busybox, ["true"])
+        assert above()
+        own.create(ContainerConfig(image=busybox, name="web"))
+        own.prune(own.prune_plan(containers=True, images=False))
+        assert above() == []

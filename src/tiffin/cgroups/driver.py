@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tiffin.model.record import Record
+from tiffin.paths import DEFAULT_CGROUP_PARENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,6 +114,9 @@ if TYPE_CHECKING:
         def remove(self, container_id: str) -> None:
             """Kill what is left and remove the cgroups. Without any it does nothing. HostError if that fails."""
 
+        def remove_parent(self) -> None:
+            """Remove the cgroup above the containers' where none is left in it; the next container's makes it again."""
+
         def exists(self, container_id: str) -> bool:
             """Whether any cgroup of the container is there."""
 
@@ -129,7 +133,7 @@ if TYPE_CHECKING:
             """
 
 
-def choose_driver(parent: str = "tiffin", layout: Layout | None = None) -> CgroupDriver:
+def choose_driver(parent: str = DEFAULT_CGROUP_PARENT, layout: Layout | None = None) -> CgroupDriver:
     """The driver for this host, with all cgroups below `parent` (from the hierarchy's root; "a/b" nests).
 
     Below the root and not below the caller's own cgroup, as Docker does with /docker: a container outlives the

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _REMOVE_DEADLINE_S = 5.0
 _KILL_DEADLINE_S = 5.0
+_MAKE_TRIES = 100
 
 
 def write(path: str, value: str) -> None:
@@ -102,6 +103,42 @@ def make_directory(path: str) -> None:
         os.mkdir(path, 0o755)
     except OSError as error:
         raise cannot_make(error, path) from error
+
+
+def make_below(base: str, name: str) -> bool:
+    """Make the cgroup `name` in `base`, and that where it is missing; False when it is there already. HostError.
+
+    Others take an empty parent away at any moment (`CgroupDriver.remove_parent`); with a child in it, it stays.
+    """
+    path = f"{base}/{name}"
+    for _ in range(_MAKE_TRIES):
+        try:
+            os.mkdir(path, 0o755)
+            return True
+        except FileExistsError:
+            return False
+        except FileNotFoundError as error:
+            gone = error
+        except OSError as error:
+            raise cannot_make(error, path) from error
+        try:
+            os.makedirs(base, 0o755, exist_ok=True)
+        except (FileNotFoundError, FileExistsError):
+            continue  # what was there a moment ago is not any more
+        except OSError as error:
+            raise cannot_make(error, base) from error
+    raise cannot_make(gone, path) from gone
+
+
+def remove_empty(directories: Iterable[str]) -> None:
+    """Remove cgroups that nobody uses; from the first that somebody does, the others stay as well."""
+    for directory in directories:
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return
 
 
 def hand_over(path: str, uid: int, gid: int) -> None:

@@ -194,12 +194,13 @@ class V1Driver:
                 hint="mount -t cgroup2 none /sys/fs/cgroup/unified",
             )
         try:
-            for hierarchy in self._hierarchies:
-                self._make(hierarchy, container_id)
-            if self._unified and (self._joins_unified or delegated):
-                self._make_directory(self._unified, container_id)
-                if delegated:
-                    files.hand_over(f"{self._unified}/{container_id}", *delegated)
+            if not self._make(container_id, bool(delegated)):
+                # What an earlier run has left, be it in all hierarchies or in some.
+                self.remove(container_id)
+                if not self._make(container_id, bool(delegated)):
+                    raise HostError(f"the cgroups of the container {container_id[:12]} are made by somebody else, too")
+            if delegated:
+                files.hand_over(f"{self._unified}/{container_id}", *delegated)
             self._write_limits(container_id, resources)
             if "devices" in self._base_of and devices.EVERYTHING[0] not in rules:
                 self._write_devices(f"{self._base_of['devices']}/{container_id}", rules)
@@ -208,27 +209,17 @@ class V1Driver:
             raise
         return self._plan(container_id)
 
-    def _make(self, hierarchy: Hierarchy, container_id: str) -> None:
-        base = self._bases[hierarchy.mount]
-        if "cpuset" in hierarchy.controllers and files.read(f"{base}/cgroup.clone_children") != "1":
-            _make_cpuset_parents(hierarchy.mount, self._parent)
-        self._make_directory(base, container_id)
-
-    def _make_directory(self, base: str, container_id: str) -> None:
-        path = f"{base}/{container_id}"
-        try:
-            os.mkdir(path, 0o755)
-            return
-        except FileNotFoundError:
-            try:
-                os.makedirs(base, 0o755, exist_ok=True)
-            except OSError as error:
-                raise files.cannot_make(error, base) from error
-        except FileExistsError:
-            self.remove(container_id)
-        except OSError as error:
-            raise files.cannot_make(error, path) from error
-        files.make_directory(path)
+    def _make(self, container_id: str, delegated: bool) -> bool:
+        """Make all of the directories; False when one of them is there already."""
+        for hierarchy in self._hierarchies:
+            directory = f"{self._bases[hierarchy.mount]}/{container_id}"
+            if not files.make_below(self._bases[hierarchy.mount], container_id):
+                return False
+            if "cpuset" in hierarchy.controllers and not files.read(f"{directory}/cpuset.mems"):
+                _fill_cpusets(hierarchy.mount, f"{self._parent}/{container_id}")
+        if self._unified and (self._joins_unified or delegated):
+            return files.make_below(self._unified, container_id)
+        return True
 
     def _write_devices(self, directory: str, rules: tuple[DeviceRule, ...]) -> None:
         files.write(f"{directory}/devices.deny", "a")
@@ -269,6 +260,9 @@ class V1Driver:
         if files.processes(self._procs_dir(container_id)):
             self.kill_all(container_id)
         files.remove_directories(directories)
+
+    def remove_parent(self) -> None:
+        files.remove_empty((*self._bases.values(), *((self._unified,) if self._unified else ())))
 
     def exists(self, container_id: str) -> bool:
         return any(os.path.isdir(path) for path in self._directories(container_id))
@@ -386,20 +380,14 @@ def _summed(text: str | None, kind: str) -> int | None:
     return sum(int(row[2]) for row in rows if len(row) == 3 and row[1] == kind)
 
 
-def _make_cpuset_parents(mount: str, parent: str) -> None:
+def _fill_cpusets(mount: str, path: str) -> None:
     """A new cpuset has no processors and takes no process; with clone_children its children inherit theirs.
 
     Another engine may be doing the same, so what is done twice does no harm, and clone_children comes last.
     """
     above = mount
-    for name in parent.split("/"):
+    for name in path.split("/"):
         directory = f"{above}/{name}"
-        try:
-            os.mkdir(directory, 0o755)
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise files.cannot_make(error, directory) from error
         for file in ("cpuset.cpus", "cpuset.mems"):
             if not files.read(f"{directory}/{file}"):
                 files.write(f"{directory}/{file}", files.read(f"{above}/{file}") or "")

@@ -172,10 +172,11 @@ class V2Driver:
         resources = self._checked(resources)
         directory = into = f"{self._base}/{container_id}"
         try:
-            self._prepare_base()
-            if os.path.isdir(directory):
+            if not files.make_below(self._base, container_id):
                 self.remove(container_id)
-            files.make_directory(directory)
+                if not files.make_below(self._base, container_id):
+                    raise HostError(f"the cgroup of the container {container_id[:12]} is made by somebody else, too")
+            self._distribute()
             self._write_limits(directory, resources)
             if delegated:
                 # Not the cgroup with the limits: without the mount option nsdelegate its files are the container's too.
@@ -195,21 +196,14 @@ class V2Driver:
             device_program=(directory, program) if program else None,
         )
 
-    def _prepare_base(self) -> None:
-        """Make the parent cgroup, with every controller that the host has enabled for its children."""
+    def _distribute(self) -> None:
+        """Let the container have every controller that the host has enabled; its own cgroup keeps the parent there."""
         available = self._controllers(self._root)
         wanted = [name for name in USED if name in available]
         directory = self._root
-        for name in ("", *self._parent.split("/")):
-            if name:
-                directory = f"{directory}/{name}"
-                if not os.path.isdir(directory):
-                    try:
-                        os.mkdir(directory, 0o755)
-                    except FileExistsError:
-                        pass  # another engine was faster
-                    except OSError as error:
-                        raise files.cannot_make(error, directory) from error
+        self._enable(directory, wanted)
+        for name in self._parent.split("/"):
+            directory = f"{directory}/{name}"
             self._enable(directory, wanted)
 
     def _enable(self, directory: str, wanted: list[str]) -> None:
@@ -252,6 +246,9 @@ class V2Driver:
         if files.processes(directory):
             self.kill_all(container_id)
         files.remove_directories((directory,))
+
+    def remove_parent(self) -> None:
+        files.remove_empty((self._base,))
 
     def exists(self, container_id: str) -> bool:
         return os.path.isdir(f"{self._base}/{container_id}")

@@ -10,8 +10,11 @@ from tiffin.cli.units import parse_moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from tiffin.cli.context import Context
     from tiffin.cli.options import Parsed
+    from tiffin.containers.logs import LogLine
 
 
 def _logs(context: Context, parsed: Parsed) -> int:
@@ -19,39 +22,58 @@ def _logs(context: Context, parsed: Parsed) -> int:
     lines = context.engine.logs(
         parsed.arguments[0],
         follow=follow,
-        since_ns=_moment(parsed, "since"),
-        until_ns=_moment(parsed, "until"),
-        tail=_tail(parsed),
+        since_ns=moment(parsed, "since"),
+        until_ns=moment(parsed, "until"),
+        tail=tail(parsed),
     )
+
+    def beginning(_: str, line: LogLine) -> str:
+        when = f"{line.timestamp} " if timestamps else ""
+        return f"{when}{_details(line.attributes)}" if details else when
+
+    show((("", line) for line in lines), beginning if timestamps or details else None, follow=follow)
+    return 0
+
+
+def show(
+    lines: Iterable[tuple[str, LogLine]], beginning: Callable[[str, LogLine], str] | None, *, follow: bool
+) -> None:
+    """Write lines, each with who wrote it, to the streams that they came from; at once with `follow`.
+
+    `beginning` says what stands before a line. One that is long comes in pieces, and has it before the first.
+    """
     outputs = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
-    begins = {"stdout": True, "stderr": True}
+    amid: set[tuple[str, str]] = set()
     last = ""
-    for line in lines:
+    for source, line in lines:
         output = outputs[line.stream]
         if last and last != line.stream:
             outputs[last].flush()  # so that the two streams keep their order where they meet
         last = line.stream
-        if timestamps and begins[line.stream]:
-            output.write(f"{line.timestamp} ".encode())
-        if details and begins[line.stream]:
-            output.write(_details(line.attributes))
-        begins[line.stream] = line.data.endswith(b"\n")
+        if beginning is not None:
+            key = (source, line.stream)
+            if key not in amid:
+                output.write(beginning(source, line).encode())
+            if line.data.endswith(b"\n"):
+                amid.discard(key)
+            else:
+                amid.add(key)
         output.write(line.data)
         if follow:
             output.flush()
     for output in outputs.values():
         output.flush()
-    return 0
 
 
-def _details(attributes: tuple[tuple[str, str], ...]) -> bytes:
+def _details(attributes: tuple[tuple[str, str], ...]) -> str:
     """As Docker: name=value, escaped as in a URL's query."""
     from urllib.parse import quote_plus
 
-    return ",".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in attributes).encode() + b" "
+    return ",".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in attributes) + " "
 
 
-def _moment(parsed: Parsed, name: str) -> int | None:
+def moment(parsed: Parsed, name: str) -> int | None:
+    """--since or --until, in nanoseconds since the epoch."""
     text = parsed.text(name)
     if not text:
         return None
@@ -61,7 +83,8 @@ def _moment(parsed: Parsed, name: str) -> int | None:
         raise parsed.invalid(name, text, str(error)) from None
 
 
-def _tail(parsed: Parsed) -> int | None:
+def tail(parsed: Parsed) -> int | None:
+    """--tail; None for all lines, also where it is negative."""
     text = parsed.text("tail")
     if text in (None, "", "all"):
         return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from tiffin.cli.options import Option, Verb, absent
 from tiffin.cli.report import for_each
 from tiffin.errors import AmbiguousError, NotFoundError, UsageError
@@ -14,6 +12,7 @@ if TYPE_CHECKING:
 
     from tiffin.cli.context import Context
     from tiffin.cli.options import Parsed
+    from tiffin.containers.logs import LogLine
 
 _ARGUMENTS = "POD [POD...]"
 
@@ -86,7 +85,7 @@ def _rm(context: Context, parsed: Parsed) -> int:
 
 def _prune(context: Context, parsed: Parsed) -> int:
     if not parsed.flag("force"):
-        from tiffin.cli.prune import _agreed
+        from tiffin.cli.prune import agreed
 
         ended = [info.pod for info in context.engine.pods() if info.status in ("Exited", "Stopped")]
         if not ended:
@@ -95,7 +94,7 @@ def _prune(context: Context, parsed: Parsed) -> int:
         print("This would be removed, with all their containers:")
         for pod in ended:
             print(f"  pod {pod.name} ({pod.id[:12]})", flush=True)
-        if not _agreed():
+        if not agreed():
             return 0
     for pod in context.engine.prune_pods():
         print(pod.id)
@@ -103,48 +102,33 @@ def _prune(context: Context, parsed: Parsed) -> int:
 
 
 def _logs(context: Context, parsed: Parsed) -> int:
-    from tiffin.cli.logs import _moment, _tail
+    from tiffin.cli.logs import moment, show, tail
 
     follow, timestamps, names = parsed.flag("follow"), parsed.flag("timestamps"), parsed.flag("names")
     lines = context.engine.pod_logs(
         parsed.arguments[0],
         only=parsed.items("container"),
         follow=follow,
-        since_ns=_moment(parsed, "since"),
-        until_ns=_moment(parsed, "until"),
-        tail=_tail(parsed),
+        since_ns=moment(parsed, "since"),
+        until_ns=moment(parsed, "until"),
+        tail=tail(parsed),
     )
-    outputs = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
-    begins: dict[tuple[str, str], bool] = {}
-    last = ""
-    for container, line in lines:
-        output = outputs[line.stream]
-        if last and last != line.stream:
-            outputs[last].flush()
-        last = line.stream
-        key = (container.id, line.stream)
-        if begins.get(key, True):
-            when = f"{line.timestamp} " if timestamps else ""
-            output.write(f"{container.name if names else container.id[:12]} {when}".encode())
-        begins[key] = line.data.endswith(b"\n")
-        output.write(line.data)
-        if follow:
-            output.flush()
-    for output in outputs.values():
-        output.flush()
+
+    def beginning(writer: str, line: LogLine) -> str:
+        return f"{writer} {line.timestamp} " if timestamps else f"{writer} "
+
+    show(
+        ((container.name if names else container.id[:12], line) for container, line in lines),
+        beginning,
+        follow=follow,
+    )
     return 0
 
 
 def _top(context: Context, parsed: Parsed) -> int:
-    from tiffin.cli.table import aligned
-    from tiffin.cli.top import _WIDTH
-    from tiffin.containers.ps_options import columns
+    from tiffin.cli.top import show_processes
 
-    reference, *words = parsed.arguments
-    found = context.engine.top_pod(reference, columns(words))
-    for line in aligned([list(found.titles), *(list(row) for row in found.rows)], minimum=_WIDTH):
-        print(line)
-    return 0
+    return show_processes(context.engine.top_pod, parsed)
 
 
 _ALL = Option(name="all", short="a", kind="bool", help="All pods")

@@ -40,8 +40,6 @@ def _images(context: Context, parsed: Parsed) -> int:
 
 
 def _volumes(context: Context, parsed: Parsed) -> int:
-    from tiffin.cli.volumes import chosen
-
     filters = parse_filters(parsed, ("all", "label", "label!"))
     everything = parsed.flag("all") or any(truth("all", value) for value in filters.get("all", ()))
     return _prune(
@@ -50,7 +48,7 @@ def _volumes(context: Context, parsed: Parsed) -> int:
         containers=False,
         images=False,
         volumes="all" if everything else "anonymous",
-        choose=lambda volumes: chosen(volumes, parsed, filters),
+        choose=partial(_labelled_volumes, filters),
     )
 
 
@@ -79,13 +77,14 @@ def _prune(
             containers=containers, images=images, all_images=all_images, volumes=volumes, choose=choose, goes=goes
         )
     if plan.empty:
+        engine.prune(plan)  # the empty cgroup that containers were in goes, unasked
         print("Nothing to remove.")
         return 0
     if not force:
         print("This would be removed:", *describe(plan), sep="\n")
         print(f"Total: {size(plan.size_bytes)}")
         sys.stdout.flush()
-        if not _agreed():
+        if not agreed():
             return 0
     with Progress("Removing"):
         pruned = engine.prune(plan)
@@ -156,7 +155,7 @@ def _shown_image(image: Image) -> str:
     return f"{', '.join(image.names)} ({short})" if image.names else short
 
 
-def _agreed() -> bool:
+def agreed() -> bool:
     """What the user answers, or a pipe such as yes(1)'s in his place. UsageError when there is nobody."""
     if os.isatty(0):
         sys.stderr.write("Remove it? [y/N] ")

@@ -7,19 +7,26 @@ from tiffin.cli.table import aligned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from tiffin.cli.context import Context
     from tiffin.cli.options import Parsed
+    from tiffin.containers.processes import ProcessTable
 
 _WIDTH = 20  # of a column at least, as Docker's
 
 
 def _top(context: Context, parsed: Parsed) -> int:
+    return show_processes(context.engine.top, parsed)
+
+
+def show_processes(look: Callable[[str, Sequence[str]], ProcessTable], parsed: Parsed) -> int:
+    """The table that `look` gives of whom the first argument names; the others are options of ps(1)."""
     from tiffin.containers.ps_options import columns
 
     reference, *words = parsed.arguments
-    found = context.engine.top(reference, columns(words))
+    found = look(reference, columns(words))
     for line in aligned([list(found.titles), *(list(row) for row in found.rows)], minimum=_WIDTH):
         print(line)
     return 0

@@ -30,23 +30,20 @@ def parse_bytes(text: str) -> int:
 
 def size(count: float, precision: int = 3) -> str:
     """Bytes for people, powers of 1000: "0B", "12.3MB", "1.05GB"."""
-    units = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
-    index = 0
-    while count >= 1000 and index < len(units) - 1:
-        count /= 1000
-        index += 1
-    text = f"{count:.{precision}g}"
-    return (f"{count:.0f}" if "e" in text else text) + units[index]
+    return _scaled(count, 1000, precision, ("B", "kB", "MB", "GB", "TB", "PB", "EB"))
 
 
 def binary_size(count: float) -> str:
     """Memory for people, powers of 1024: "0B", "12.3MiB", "1.058GiB"."""
-    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+    return _scaled(count, 1024, 4, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"))
+
+
+def _scaled(count: float, step: int, precision: int, units: tuple[str, ...]) -> str:
     index = 0
-    while count >= 1024 and index < len(units) - 1:
-        count /= 1024
+    while count >= step and index < len(units) - 1:
+        count /= step
         index += 1
-    text = f"{count:.4g}"
+    text = f"{count:.{precision}g}"
     return (f"{count:.0f}" if "e" in text else text) + units[index]
 
 

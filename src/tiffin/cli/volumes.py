@@ -10,11 +10,9 @@ from tiffin.errors import NotFoundError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from tiffin.cli.context import Context
     from tiffin.cli.options import Parsed
-    from tiffin.model.volume import Volume, VolumeInfo
+    from tiffin.model.volume import VolumeInfo
 
 _HEADINGS = {
     "Availability": "AVAILABILITY",
@@ -116,16 +114,6 @@ def _rm(context: Context, parsed: Parsed) -> int:
         return name
 
     return for_each(context, parsed.arguments, remove)
-
-
-def chosen(volumes: Iterable[Volume], parsed: Parsed, filters: dict[str, list[str]]) -> tuple[Volume, ...]:
-    """Those that `volume prune`'s filters `label` and `label!` leave."""
-    return tuple(
-        volume
-        for volume in volumes
-        if listing.labels_match(filters.get("label", ()), dict(volume.labels))
-        and not any(listing.labels_match([text], dict(volume.labels)) for text in filters.get("label!", ()))
-    )
 
 
 CREATE = Verb(

@@ -224,6 +224,9 @@ def remove(parts: Parts, container: Container, *, force: bool, volumes: bool = F
             return  # whoever was to remove it after its end was faster
     else:
         _remove_ended(parts, container, volumes)
+    if not container.config.auto_remove and not records.any_left(parts.database):
+        # Making it again costs the next start 0.6 ms, which those who run one after the other are not to pay.
+        parts.remove_cgroup_parent()
 
 
 def _remove_ended(parts: Parts, container: Container, volumes: bool) -> None:

@@ -62,6 +62,7 @@ def ingest(
     size: int | None = None,
     diff_id: str | None = None,
     threaded: bool = False,
+    replace: bool = False,
 ) -> tuple[str, int]:
     """Put a layer (compressed or not) into the layer store; returns its diff_id and the size of its tar in bytes.
 
@@ -71,7 +72,7 @@ def ingest(
     own_digest = "" if digest == diff_id else digest
     with Decompressed(Verified(raw, what, digest=own_digest, size=size), what, threaded=threaded) as stream:
         try:
-            layer = store.layers.ingest(stream.binary, expected_diff_id=diff_id, compressed_size=size)
+            layer = store.layers.ingest(stream.binary, expected_diff_id=diff_id, compressed_size=size, replace=replace)
         except InvalidImageError as error:
             if error.message.startswith(what):
                 raise

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tiffin.images.platform import Platform
     from tiffin.images.store import ImageStore
     from tiffin.model.image import Image
+    from tiffin.state.blobs import Base
 
 
 def load(
@@ -35,17 +36,18 @@ def load(
     `source` is a path or a binary stream; a regular file is read by index, anything else as it comes, in bounded
     memory. Of an image for several platforms the one for `platform` ("os/arch[/variant]", default the host's) is
     taken. `progress` gets the number of bytes read so far. Every digest, size and diff_id is verified, and no image
-    appears unless all of them could be read: InvalidImageError, NotSupportedError, UsageError, StoreError.
+    appears unless all of them could be read, and the policy on images accepts it: InvalidImageError,
+    NotSupportedError, UsageError, StoreError.
     """
     wanted = parse_platform(platform) if platform else None
     with store.adding():
         if isinstance(source, str) and os.path.isdir(source):
             archive: Archive = DirectoryArchive(source, progress)
-            return _load(store, archive, wanted)
+            return _load(store, archive, wanted, source)
         if isinstance(source, str):
             with _open(source) as file:
-                return _load_file(store, file, wanted, progress)
-        return _load_file(store, source, wanted, progress)
+                return _load_file(store, file, wanted, progress, source)
+        return _load_file(store, source, wanted, progress, _path_of(source))
 
 
 def _open(path: str) -> IO[bytes]:
@@ -56,7 +58,7 @@ def _open(path: str) -> IO[bytes]:
 
 
 def _load_file(
-    store: ImageStore, file: IO[bytes], wanted: Platform | None, progress: Callable[[int], None] | None
+    store: ImageStore, file: IO[bytes], wanted: Platform | None, progress: Callable[[int], None] | None, path: str
 ) -> list[Image]:
     if _seekable(file):
         start = file.tell()
@@ -65,17 +67,20 @@ def _load_file(
         if not detect(head):
             if not head:
                 raise InvalidImageError("the archive is empty (0 bytes)")
-            return _load(store, FileArchive(file, progress), wanted)
+            return _load(store, FileArchive(file, progress), wanted, path)
     with Decompressed(Counted(file, progress), "the archive") as stream:
-        return _load(store, StreamArchive(store, stream), wanted)
+        return _load(store, StreamArchive(store, stream), wanted, path)
 
 
-def _load(store: ImageStore, archive: Archive, wanted: Platform | None) -> list[Image]:
+def _load(store: ImageStore, archive: Archive, wanted: Platform | None, path: str) -> list[Image]:
+    from tiffin.images.trust.sources import accept_file
+
+    accept_file(_transport(archive), path)
     candidates = _candidates(archive, wanted)
     filed = [(candidate, [archive.layer(store, blob) for blob in candidate.layers]) for candidate in candidates]
     # Names that the store had for an image already are not what was loaded.
     images = [
-        store.add(candidate.config, layers, candidate.names).replace(
+        store.add(candidate.config, layers, candidate.names, base=_base(store, candidate)).replace(
             names=tuple(name for name in candidate.names if "@" not in name)
         )
         for candidate, layers in filed
@@ -83,6 +88,29 @@ def _load(store: ImageStore, archive: Archive, wanted: Platform | None) -> list[
     for image in images:
         store.tell("load", image, image.names[0] if image.names else "")
     return images
+
+
+def _base(store: ImageStore, candidate: Candidate) -> Base | None:
+    """What the archive says of the image's base; what is known here already is no worse."""
+    from tiffin.images.lineage.bases import base_of_annotations
+    from tiffin.state.blobs import base_of
+
+    if not candidate.annotations or base_of(store.database, candidate.config.image_id) is not None:
+        return None
+    return base_of_annotations(dict(candidate.annotations), candidate.config.diff_ids, store.database)
+
+
+def _path_of(file: IO[bytes]) -> str:
+    """Where an open file is; empty for a stream."""
+    name = getattr(file, "name", "")
+    return name if isinstance(name, str) and os.path.isfile(name) else ""
+
+
+def _transport(archive: Archive) -> str:
+    """What policies call it."""
+    if isinstance(archive, DirectoryArchive):
+        return "oci"
+    return "docker-archive" if archive.has(MANIFEST) else "oci-archive"
 
 
 def _candidates(archive: Archive, wanted: Platform | None) -> list[Candidate]:

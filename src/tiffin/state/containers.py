@@ -149,6 +149,11 @@ def ids(database: Database) -> set[str]:
     return {container_id for (container_id,) in database.rows("SELECT id FROM containers")}
 
 
+def any_left(database: Database) -> bool:
+    """Whether there is any container, be it about to go."""
+    return database.row("SELECT 1 FROM containers LIMIT 1") is not None
+
+
 def mark_removing(database: Database, container_id: str, *, volumes: bool = False) -> bool:
     """Removal begins, of its anonymous volumes too if asked; from now on every command may finish it.
 

@@ -36,7 +36,7 @@ class Ingest:
         if compressed_size is not None:
             self._most = min(self._most, max(limits.ratio_floor_bytes, compressed_size * limits.max_ratio))
 
-    def run(self, stream: BinaryIO, expected: str | None) -> IngestedLayer:
+    def run(self, stream: BinaryIO, expected: str | None, replace: bool = False) -> IngestedLayer:
         reader = TarReader(stream, self._writer.literal, self._tee, self._limits)
         write_entry = self._writer.entry
         try:
@@ -57,7 +57,7 @@ class Ingest:
             raise InvalidImageError(f"layer {diff_id} does not match its digest: expected {expected}")
         self._writer.finish(digest, self._hash.size, self._file_bytes)
         # A file that is there but damaged is replaced; nobody can be reading it successfully.
-        self._new.appear(self._store.path(diff_id), self._new.fd, replace=not self._store.has(diff_id))
+        self._new.appear(self._store.path(diff_id), self._new.fd, replace=replace or not self._store.has(diff_id))
         failpoint("layer.kept")
         return IngestedLayer(diff_id=diff_id, size_bytes=self._hash.size, file_bytes=self._file_bytes)
 

@@ -44,13 +44,15 @@ class LayerStore:
         limits: Limits = DEFAULT_LIMITS,
         expected_diff_id: str | None = None,
         compressed_size: int | None = None,
+        replace: bool = False,
     ) -> IngestedLayer:
         """Read an uncompressed tar to its end and keep it; only `stream.read(n)` is used.
 
         `compressed_size` (bytes) is what the stream was expanded from, for the limit on the ratio. The layer appears
-        when all of it is stored; call `objects.syncfs()` before relying on it after a power cut. Hold `store_lock`
-        until something refers to it. Raises `InvalidImageError` (hostile or damaged archive, wrong digest, a limit),
-        `StoreError` (full disk, read-only store).
+        when all of it is stored, with `replace` also in the place of one that is there already; call
+        `objects.syncfs()` before relying on it after a power cut. Hold `store_lock` until something refers to it.
+        Raises `InvalidImageError` (hostile or damaged archive, wrong digest, a limit), `StoreError` (full disk,
+        read-only store).
         """
         from tiffin.storage.ingest import Ingest
 
@@ -60,7 +62,7 @@ class LayerStore:
         except OSError as error:
             raise os_error(error, "cannot store the layer") from error
         try:
-            return Ingest(self, new, limits, compressed_size).run(stream, expected_diff_id)
+            return Ingest(self, new, limits, compressed_size).run(stream, expected_diff_id, replace)
         except OSError as error:
             raise os_error(error, "cannot store the layer") from error
         finally:
@@ -131,6 +133,14 @@ class LayerStore:
 
         The digest is verified while writing: damage raises `StoreError`, after `out` got most of the stream.
         """
+        size = 0
+        for chunk in self.tar_chunks(diff_id):
+            out.write(chunk)
+            size += len(chunk)
+        return size
+
+    def tar_chunks(self, diff_id: str) -> Iterator[bytes]:
+        """The layer's exact tar stream in pieces of some MiB at most; damage raises `StoreError` at its end."""
         from tiffin.storage.streamhash import StreamHash
 
         hasher = StreamHash()
@@ -138,12 +148,11 @@ class LayerStore:
             with self._open(diff_id) as layer:
                 for chunk in self._chunks(layer):
                     hasher.update(chunk)
-                    out.write(chunk)
+                    yield chunk
                 if hasher.digest().hex() != diff_id.removeprefix("sha256:"):
                     raise layer.damaged("what it holds does not match its digest")
         finally:
             hasher.close()
-        return hasher.size
 
     def _chunks(self, layer: LayerFile) -> Iterator[bytes]:
         """The stream in pieces of at most 1 MiB; small pieces are joined."""

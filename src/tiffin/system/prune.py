@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tiffin.containers import end
 from tiffin.errors import ConflictError, NotFoundError, UsageError
+from tiffin.images import mounts
 from tiffin.model.record import Record
 from tiffin.state import blobs, events, status
 from tiffin.state import containers as records
@@ -42,6 +43,7 @@ class PrunePlan(Record):
         return not (
             self.containers or self.images or self.volumes or self.stray_volumes
             or garbage.objects or garbage.layers or garbage.images or garbage.containers or garbage.litter
+            or garbage.blobs
         )  # fmt: skip
 
 
@@ -102,6 +104,9 @@ def unused_volumes(parts: Parts, which: str, going: set[str]) -> tuple[Volume, .
 
 def prune(parts: Parts, what: PrunePlan) -> Pruned:
     """Remove what the plan lists, except what came into use since."""
+    if what.empty:
+        parts.remove_cgroup_parent()
+        return Pruned()
     freed = 0
     containers = []
     for container in what.containers:
@@ -147,6 +152,7 @@ def prune(parts: Parts, what: PrunePlan) -> Pruned:
         if removed:
             events.write(parts.paths, kind, "prune", "", {"reclaimed": str(size)})
     freed += of_images
+    parts.remove_cgroup_parent()
     return Pruned(containers=tuple(containers), images=tuple(images), volumes=tuple(volumes), size_bytes=max(0, freed))
 
 
@@ -163,6 +169,7 @@ def _unused(parts: Parts, everything: bool, going: set[str]) -> list[Image]:
     staying = [container for container, _ in records.all_containers(parts.database) if container.id not in going]
     used = {container.image_id for container in staying}
     used |= {mount.source for container in staying for mount in container.config.mounts if mount.type == "image"}
+    used |= mounts.held(parts.paths).keys()
     return [
         image
         for image in image_records.all_images(parts.database)
@@ -180,9 +187,11 @@ def _garbage(parts: Parts, gone: tuple[Image, ...] = ()) -> Garbage:
         known_layers={diff_id for image in images for diff_id in image.layers},
         known_images={image.id for image in images},
         known_containers=records.ids(parts.database),
+        known_blobs=blobs.all_digests(parts.database),
     )
 
 
 def _image_bytes(parts: Parts) -> int:
     layers = sum(parts.layers.size_on_disk(diff_id) for diff_id in parts.layers)
-    return parts.objects.disk_usage()[1] + layers + tree_usage(parts.paths.images)[0]
+    prepared_and_kept = tree_usage(parts.paths.images)[0] + tree_usage(f"{parts.paths.root}/blobs")[0]
+    return parts.objects.disk_usage()[1] + layers + prepared_and_kept
