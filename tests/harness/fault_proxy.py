@@ -287,13 +287,13 @@ class FaultProxy:
                 block = block[:at] + bytes([block[at] ^ 0xFF]) + block[at + 1 :]
             if limit is not None:
                 block = block[: limit - start]
+            request.sent[0] += len(block)  # before it goes, so that who has it finds it counted
             connection.sendall(block)
-            request.sent[0] += len(block)
             if limit is not None and request.sent[0] >= limit:
                 break
         while fault.endless and not self._closing.is_set():
-            connection.sendall(bytes(_BLOCK))
             request.sent[0] += _BLOCK
+            connection.sendall(bytes(_BLOCK))
         if fault.stall_after is not None:
             self._closing.wait(30)
         return not ends and fault.cut_after is None and fault.stall_after is None

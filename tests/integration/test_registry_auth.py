@@ -424,9 +424,9 @@ def test_no_redirect_to_plain_http(encrypted: RegistryServer, ca: Authority, sec
             host = client._host_to_write(Repository(host=encrypted.host, path="app"))
             host.check()
             if allowed:
-                assert host._redirect(f"{encrypted.url}/x", target) == target
+                assert host.redirected(f"{encrypted.url}/x", target) == target
                 continue
-            assert told(RegistryError, lambda host=host: host._redirect(f"{encrypted.url}/x", target)) == (
+            assert told(RegistryError, lambda host=host: host.redirected(f"{encrypted.url}/x", target)) == (
                 f"{encrypted.host} redirects to {secured.host} without encryption"
                 f" (insecure = true for {encrypted.host} in registries.toml allows it)"
             )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.errors import NotSupportedError, TiffinError, UsageError
+from tiffin.errors import InvalidImageError, NotSupportedError, TiffinError, UsageError
 from tiffin.registry import settings_files
-from tiffin.registry.names import Repository, is_loopback, split_name, split_port
+from tiffin.registry.names import Repository, check_host, check_reference, is_loopback, split_name, split_port
 from tiffin.registry.settings import Place, Settings, load_settings
 
 
@@ -60,6 +60,30 @@ def test_loopback(host: str, loopback: bool) -> None:
 def test_ports() -> None:
     found = [split_port(host) for host in ("a", "a:1", "[::1]", "[::1]:1", "::1")]
     assert found == [("a", None), ("a", 1), ("::1", None), ("::1", 1), ("::1", None)]
+
+
+@pytest.mark.parametrize("host", ["a", "a.example:5000", "127.0.0.1", "[::1]", "[::1]:5000", "a_b", "localhost:0"])
+def test_hosts(host: str) -> None:
+    assert check_host(host) == host
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "a b", "ann@host", "a/b", "a:", "a:x", "a:05", ":5000", "a?b", "a#b", "[::1", "[::1]5000", "[x]y", "::1", "é"],
+)
+def test_what_is_no_host(host: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_host(host)
+    assert str(caught.value) == f"{host!r} is no host with an optional port"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "..", "../x", "a/b", "a?b", "sha256:", "sha256:xyz", ":00", "a b", "a" * 300, "é"]
+)
+def test_what_is_no_reference(text: str) -> None:
+    with pytest.raises(InvalidImageError) as caught:
+        check_reference(text)
+    assert str(caught.value) == f"{text[:256]!r} is neither a tag nor a digest"
 
 
 # Short names

@@ -140,7 +140,7 @@ class Host:
         host = host_of(url)
         shown = self.name if host == host_of(self._base) else f"{host} (where {self.name} sent us)"
         error = failures.of_answer(shown, doing, response.status, response.headers, data)
-        if isinstance(error, RegistryDenied):
+        if isinstance(error, RegistryDenied) and shown == self.name:
             error.hint = self._about_credentials()
         if response.status == BUSY or response.status in PASSING:
             tries.refused(shown, response.status, response.headers, error)
@@ -188,14 +188,14 @@ class Host:
             if method not in ("GET", "HEAD") and response.status not in (307, 308):
                 return response, url
             _dismiss(response)
-            target = self._redirect(url, location)
+            target = self.redirected(url, location)
             if _origin(target) != _origin(url):
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             url = target
         raise RegistryError(f"{self.name} redirects more than {_MAX_REDIRECTS} times")
 
-    def _redirect(self, url: str, location: str) -> str:
-        """The address that a redirect leads to. RegistryError for one that must not be followed."""
+    def redirected(self, url: str, location: str) -> str:
+        """The address that `location` leads to from `url`. RegistryError for one that must not be followed."""
         from urllib.parse import urljoin
 
         target = urljoin(url, location)
