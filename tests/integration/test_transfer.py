@@ -259,10 +259,7 @@ def test_all_tags(tiffin: Runner, server: RegistryServer, busybox: str, tmp_path
     listed = tiffin.ok("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
     assert {f"{name}:1", f"{name}:2"} <= set(listed)
     result = tiffin("pull", "-a", f"{name}:1")
-    assert (result.code, result.err) == (
-        1,
-        "tiffin: tag can't be used with --all-tags/-a\n  name the repository alone\n",
-    ) or "tag can't be used with --all-tags/-a" in result.err
+    assert (result.code, result.err.splitlines()[0]) == (1, "tiffin: tag can't be used with --all-tags/-a")
 
 
 def test_docker_and_us(engine: tiffin.Engine, busybox: str, server: RegistryServer, docker: DockerPeer) -> None:
