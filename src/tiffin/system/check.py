@@ -36,10 +36,12 @@ def check(parts: Parts, *, contents: bool) -> list[str]:
             )
     except TiffinError as error:
         return [str(error)]
+    from tiffin.images.mounts import check as check_mounts
     from tiffin.pods.manage import check as check_pods
     from tiffin.volumes.manage import check as check_volumes
 
-    return problems + _containers(parts) + check_volumes(parts) + check_pods(parts)
+    of_mounts = check_mounts(parts.paths, {image.id for image in images})
+    return problems + _containers(parts) + check_volumes(parts) + check_pods(parts) + of_mounts
 
 
 def _litter(parts: Parts) -> list[str]:
