@@ -208,7 +208,7 @@ def test_command(root: str, capsys: pytest.CaptureFixture[str]) -> None:
         "\n"
         "Packages: 1 added, 2 changed, 1 deleted, 1 the same\n"
         "Files:    35 added, 4 changed, 2 deleted\n"
-        "Size:     1.81kB → 3.33kB (+1.52kB)\n"
+        "Size:     1.75kB → 3.28kB (+1.52kB)\n"
     )
     _, out, _ = diff(capsys, root, "--files", "--path", "/opt", "old:1", "new:1")
     assert out.splitlines()[1] == "A    /opt/"
