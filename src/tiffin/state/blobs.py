@@ -76,9 +76,13 @@ def drop_unused_manifests(database: Database) -> None:
 
 
 def add_blob(database: Database, blob: Blob, repository: str = "") -> None:
-    """Remember a packed layer, and where it was seen. Call inside a transaction."""
+    """Remember a packed layer, and where it was seen. Call inside a transaction.
+
+    What is said of a blob last counts: a pull that unpacked it knows better than one that found its layer here.
+    """
     database.execute(
         "INSERT INTO blobs VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET"
+        " diff_id = excluded.diff_id,"
         " packed_by = CASE WHEN excluded.packed_by != '' THEN excluded.packed_by ELSE packed_by END",
         (blob.digest, blob.diff_id, blob.media_type, blob.size_bytes, blob.packed_by),
     )
@@ -108,6 +112,11 @@ def _blobs(database: Database, condition: str, value: str) -> list[Blob]:
     ]
 
 
+def all_digests(database: Database) -> set[str]:
+    """Every packed layer that is known."""
+    return {row[0] for row in database.rows("SELECT digest FROM blobs")}
+
+
 def places_of_blob(database: Database, digest: str) -> list[str]:
     """Repositories ("host:port/path") where a blob was seen, latest first."""
     rows = database.rows(
@@ -122,9 +131,14 @@ def forget_place(database: Database, digest: str, repository: str) -> None:
         database.execute("DELETE FROM blob_places WHERE digest = ? AND repository = ?", (digest, repository))
 
 
-def keep_waiting(database: Database, diff_id: str) -> None:
-    """Keep a finished layer for the next pull, until an image has it or a prune takes it. It must be on disk."""
+def keep_waiting(database: Database, diff_id: str, blob: Blob | None = None) -> None:
+    """Keep a finished layer for the next pull, until an image has it or a prune takes it. It must be on disk.
+
+    `blob` is what it was unpacked from.
+    """
     with database.transaction(durable=True):
+        if blob is not None:
+            add_blob(database, blob)
         database.execute("INSERT OR REPLACE INTO waiting_layers VALUES (?, ?)", (diff_id, now_ns()))
 
 
@@ -154,6 +168,20 @@ def base_of(database: Database, image_id: str) -> Base | None:
     """What an image was made upon, where that is recorded."""
     row = database.row("SELECT name, digest, base_id, layer_count FROM image_bases WHERE image_id = ?", (image_id,))
     return Base(name=row[0], digest=row[1], base_id=row[2], layer_count=row[3]) if row else None
+
+
+def all_bases(database: Database) -> dict[str, Base]:
+    """What is recorded of every image's base, by the image's ID."""
+    rows = database.rows("SELECT image_id, name, digest, base_id, layer_count FROM image_bases")
+    return {row[0]: Base(name=row[1], digest=row[2], base_id=row[3], layer_count=row[4]) for row in rows}
+
+
+def images_of_manifests(database: Database) -> dict[str, list[str]]:
+    """The IDs of the images that came with each manifest or index, by its digest."""
+    found: dict[str, list[str]] = {}
+    for digest, image_id in database.rows("SELECT digest, image_id FROM image_manifests ORDER BY digest, image_id"):
+        found.setdefault(digest, []).append(image_id)
+    return found
 
 
 def made_upon(database: Database, base_id: str) -> list[str]:
