@@ -137,7 +137,7 @@ class _Grown:
             layer_count=len(branch.layers),
             title=branch.title,
             base=base,
-            moved=base is not None and moved_here(base, self._names),
+            moved=image is not None and base is not None and moved_here(image, base, self._names, self._lineage),
             adds_bytes=contents.size(mine - contents.of(above.layers) if above is not None else mine),
             shared_bytes=contents.shared(mine) if image is not None else 0,
             frees_bytes=contents.freed(image, mine) if image is not None else 0,
