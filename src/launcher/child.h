@@ -30,6 +30,7 @@ struct child {
     uint64_t rows, columns;
     int root;
     int null;                  /* a masked path's cover for files, once needed */
+    int empty;                 /* and for directories: the first of them, as it is masked */
     int trees[MAX_TREES];      /* detached mounts that wait to be attached, -1 for none */
     bool recursive[MAX_TREES]; /* with what is mounted below */
     int userns;                /* to map ids by, while the process in between prepares mounts, or -1 */
@@ -91,6 +92,7 @@ int op_umask(struct child *child, const struct op *op);
 
 int op_rlimit(struct child *child, const struct op *op);
 int op_oom_score_adj(struct child *child, const struct op *op);
+int op_memory_merge(struct child *child, const struct op *op);
 int op_lsm_exec(struct child *child, const struct op *op);
 int op_no_new_privs(struct child *child, const struct op *op);
 int op_seccomp(struct child *child, const struct op *op);

@@ -146,7 +146,7 @@ pid_t spawn_child(struct spawn *spawn, struct child *child, int *channel, const 
 {
     AUTO_CLOSE int cgroup = -1;
     child->cgroup_procs = -1;
-    child->root = child->null = child->userns = -1;
+    child->root = child->null = child->empty = child->userns = -1;
     for (size_t i = 0; i < COUNT(child->trees); i++)
         child->trees[i] = -1;
     if (open_cgroups(spawn, child, &cgroup, failure) < 0)

@@ -7,12 +7,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import IO, Any
 
+    from tiffin.errors import TiffinError
+    from tiffin.images.contents.compare import ImageDifference
+    from tiffin.images.contents.packages import Package
     from tiffin.images.lineage.rebase import Rebased
     from tiffin.images.lineage.rollback import TagMove
     from tiffin.images.lineage.tree import TreeNode
+    from tiffin.images.mounts import ImageMount
+    from tiffin.images.sharing import Sharing
     from tiffin.images.trust.verify import Verified
     from tiffin.model.image import HistoryEntry, Image
     from tiffin.parts import Parts
+    from tiffin.system.sharing import Memory
 
 
 class Images:
@@ -115,6 +121,71 @@ class Images:
     def inspect_image(self, reference: str) -> dict[str, Any]:
         """Everything known of an image, with Docker's field names. NotFoundError."""
         return self._parts.images.inspect(reference)
+
+    def image_sharing(self, references: Sequence[str] = ()) -> tuple[Sharing, Memory]:
+        """What images have in common, and the memory that their running containers share; all images by default.
+
+        NotFoundError, AmbiguousError, StoreError; UsageError for `host`.
+        """
+        from tiffin.system.sharing import sharing
+
+        return sharing(self._parts, references)
+
+    def mount_image(self, reference: str, directory: str | None = None) -> ImageMount:
+        """Show an image's files on the host, read-only, at `directory`, by default one below the run directory.
+
+        Where it is mounted already this is counted. NotFoundError, UsageError, ConflictError when another image is
+        there, HostError when the kernel refuses.
+        """
+        from tiffin.images import mounts
+
+        return mounts.mount(self._parts.images, reference, directory)
+
+    def mounted_images(self) -> list[ImageMount]:
+        """The mounts of images, in the order in which they were made."""
+        from tiffin.images import mounts
+
+        return mounts.mounted(self._parts.paths)
+
+    def unmount_image(
+        self,
+        reference: str | None = None,
+        *,
+        force: bool = False,
+        failed: Callable[[TiffinError], None] = lambda error: None,
+    ) -> list[ImageMount]:
+        """Undo a `mount_image` of an image, or of what is at a directory; one of every image without `reference`.
+
+        With `force` however often it was mounted, and though it is in use. Returns what was changed, with the
+        `count` that is left; of several, `failed` gets the errors of those that stay. NotFoundError, ConflictError.
+        """
+        from tiffin.images import mounts
+
+        return mounts.unmount(self._parts.images, reference, force=force, failed=failed)
+
+    def packages(self, reference: str) -> list[Package]:
+        """The packages that an image's own databases name: dpkg's, apk's, rpm's, Python's. NotFoundError."""
+        from tiffin.images.contents.packages import packages_of
+
+        return packages_of(self._parts.images, self._parts.images.get(reference), warn=self._parts.warn)
+
+    def compare_images(self, old: str, new: str, *, path: str | None = None) -> ImageDifference:
+        """What `new` has that `old` has not, and the reverse, by package and file, below `path`. NotFoundError."""
+        from tiffin.images.contents.compare import compare
+
+        images = self._parts.images
+        return compare(images, images.get(old), images.get(new), path=path, warn=self._parts.warn)
+
+    def sbom(self, reference: str, *, files: bool = False) -> dict[str, Any]:
+        """An image's bill of materials as an SPDX 2.3 document, ready for JSON; with `files` each file too.
+
+        SOURCE_DATE_EPOCH is its creation time where that is set. NotFoundError.
+        """
+        from tiffin.images.contents.sbom import sbom
+
+        return sbom(
+            self._parts.images, self._parts.images.get(reference), reference, files=files, warn=self._parts.warn
+        )
 
     def image_tree(self, references: Sequence[str] = ()) -> list[TreeNode]:
         """The images by what they rest on, roots first; with `references` only what is above and below those.

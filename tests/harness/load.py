@@ -31,7 +31,11 @@ def command(root: str, *words: str) -> list[str]:
 
 @dataclass
 class Many:
-    """Figures of `count` idle containers alive at once. Times in seconds, memory in bytes for each one."""
+    """Figures of `count` idle containers alive at once: seconds; memory in bytes, processes and open files of each.
+
+    `last_start_s` is the mean of the last hundred, `mounts` are those in the mount namespace of one. Of an attempt are
+    `half_memory_bytes`, when half of them ran, and `stopped`, why they are not as many as were asked for.
+    """
 
     count: int
     start_s: float
@@ -41,23 +45,53 @@ class Many:
     list_s: float
     exec_s: float
     remove_s: float
+    last_start_s: float
+    half_memory_bytes: float
+    processes: float
+    files: float
+    mounts: int
+    stopped: str = ""
 
 
-def many(engine: tiffin.Engine, image: str, count: int, *, measure_memory: bool = True) -> Many:
+def many(
+    engine: tiffin.Engine, image: str, count: int, *, measure_memory: bool = True, patience_s: float | None = None
+) -> Many:
     """Start them through the library, look, and remove them through the library.
 
-    Memory is everything: what the kernel has less available afterwards, with its caches dropped before and after.
+    Memory is everything: what the kernel has less available afterwards, with its caches dropped before and after. With
+    `patience_s` it is an attempt: when something stops it, or that time is over, it goes on with those that it has.
     """
     engine.run(image, ["true"])
     before = available_bytes() if measure_memory else 0
-    laps = []
+    running, opened = _processes(), _open_files()
+    laps: list[float] = []
     ids = []
-    for _ in range(count):
+    stopped = ""
+    half_memory = 0.0
+    while len(ids) < count and not stopped:
         began = time.perf_counter()
-        container = engine.create(ContainerConfig(image=image, command=("sleep", "100000")))
-        engine.start(container.id)
+        try:
+            container = engine.create(ContainerConfig(image=image, command=("sleep", "100000")))
+            engine.start(container.id)
+        except tiffin.TiffinError as error:
+            if patience_s is None:
+                raise
+            stopped = str(error)
+            break
         laps.append(time.perf_counter() - began)
         ids.append(container.id)
+        if patience_s is not None and len(ids) == count // 2:
+            half_memory = (before - available_bytes()) / len(ids)
+        if patience_s is not None and sum(laps) > patience_s:
+            stopped = f"{patience_s:.0f} s were over"
+    if stopped:
+        for info in engine.containers(all=True):
+            if info.state.status != "running":
+                engine.remove(info.container.id, force=True)
+    count = len(ids)
+    processes, files = (_processes() - running) / count, (_open_files() - opened) / count
+    with open(f"/proc/{engine.container(ids[-1]).state.pid}/mountinfo") as file:
+        mounts = len(file.readlines())
     memory = (before - available_bytes()) / count if measure_memory else 0.0
     ps_s = min(_timed(lambda: _quiet(command(engine.root, "ps"))) for _ in range(3))
     list_s = min(_timed(lambda: len(engine.containers())) for _ in range(3))
@@ -75,7 +109,23 @@ def many(engine: tiffin.Engine, image: str, count: int, *, measure_memory: bool 
         list_s=list_s,
         exec_s=exec_s,
         remove_s=time.perf_counter() - began,
+        half_memory_bytes=half_memory,
+        last_start_s=sum(laps[-100:]) / len(laps[-100:]),
+        processes=processes,
+        files=files,
+        mounts=mounts,
+        stopped=stopped,
     )
+
+
+def _processes() -> int:
+    return sum(name.isdigit() for name in os.listdir("/proc"))
+
+
+def _open_files() -> int:
+    """Of the whole host (proc_sys_fs(5), file-nr)."""
+    with open("/proc/sys/fs/file-nr") as file:
+        return int(file.read().split()[0])
 
 
 def _quiet(words: list[str]) -> None:

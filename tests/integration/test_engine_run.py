@@ -505,7 +505,7 @@ def test_without_root_it_says_so(tmp_path: Path) -> None:
         ["unshare", "--user", sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].endswith("(run as root)"), done.stderr
+    assert done.stderr.splitlines()[-1].endswith("(run it with sudo)"), done.stderr
 
 
 def test_a_missing_interpreter_is_told(engine: tiffin.Engine, busybox: str, tmp_path: Path) -> None:

@@ -245,3 +245,24 @@ def test_port(tiffin: Runner, busybox: str) -> None:
     assert tiffin("container", "port", "cc", "53/UDP").err == "tiffin: No public port '53/udp' published for cc\n"
     assert tiffin("port", "cc", "http").err == "tiffin: invalid port 'http'\nit is a number, such as 80, or 53/udp\n"
     assert tiffin("port", "nosuch").code == 1
+
+
+def test_several_are_ended_at_once(engine: tiffin.Engine, tiffin: Runner, busybox: str) -> None:
+    """The slowest decides how long it takes; what is said keeps the order of the names."""
+    names = [f"c{number}" for number in range(6)]
+    for name in names:
+        create(engine, busybox, "trap '' TERM; echo up; while :; do sleep 0.02; done", name)
+        engine.start(name)
+        ready(engine, name)
+    began = time.monotonic()
+    stopped = tiffin("stop", "-t", "2", *names[:3], "nosuch", *names[3:])
+    assert 2 <= time.monotonic() - began < 6
+    assert stopped.out.splitlines() == names and stopped.code == 1
+    assert stopped.err == "tiffin: no such container: nosuch\n`tiffin ps -a` lists what is here\n"
+    assert {engine.container(name).state.exit_code for name in names} == {137}
+    for name in names:
+        engine.start(name)
+    removed = tiffin("rm", "-f", *names[:4], "nosuch", *names[4:])
+    assert removed.out.splitlines() == names and removed.code == 0
+    assert removed.err == "tiffin: no such container: nosuch\n`tiffin ps -a` lists what is here\n"
+    assert engine.containers(all=True) == []

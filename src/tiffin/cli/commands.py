@@ -29,17 +29,22 @@ VERBS = {
     "inspect": "inspect INSPECT",
     "kill": "lifecycle KILL",
     "load": "archives LOAD",
+    "login": "registry LOGIN",
     "login-shell": "login LOGIN_SHELL",
+    "logout": "registry LOGOUT",
     "logs": "logs LOGS",
     "pause": "change PAUSE",
     "port": "top PORT",
     "ps": "ps PS",
+    "pull": "transfer PULL",
+    "push": "transfer PUSH",
     "rename": "change RENAME",
     "restart": "change RESTART",
     "rm": "lifecycle RM",
     "rmi": "images RMI",
     "run": "run RUN",
     "save": "archives SAVE",
+    "search": "registry SEARCH",
     "start": "attach START",
     "stats": "stats STATS",
     "stop": "lifecycle STOP",
@@ -55,7 +60,8 @@ TOPICS = (
     ("Containers", ("run", "exec", "ps", "logs", "stop", "rm", "create", "start", "attach", "kill", "wait")),
     ("Running containers", ("restart", "pause", "unpause", "top", "stats", "port", "update", "rename")),
     ("Their files", ("cp", "diff", "commit", "export")),
-    ("Images", ("images", "bootstrap", "import", "load", "save", "tag", "history", "rmi")),
+    ("Images", ("images", "pull", "push", "bootstrap", "import", "load", "save", "tag", "history", "rmi")),
+    ("Registries", ("login", "logout", "search")),
     ("Both, and the rest", ("inspect", "events", "info", "login-shell", "completion", "version")),
 )
 
@@ -77,12 +83,18 @@ GROUPS = {
     "image": (
         "Manage images",
         {
-            **{name: VERBS[name] for name in "bootstrap history import load save tag".split()},
+            **{name: VERBS[name] for name in "bootstrap history import load pull push save tag".split()},
             **{name: f"lineage {name.upper()}" for name in "flatten outdated rebase rollback split tree".split()},
             "ls": VERBS["images"],
             "rm": VERBS["rmi"],
+            "diff": "contents DIFF",
             "inspect": "inspect IMAGE_INSPECT",
+            "mount": "sharing MOUNT",
+            "packages": "contents PACKAGES",
             "prune": "prune IMAGE_PRUNE",
+            "sbom": "contents SBOM",
+            "sharing": "sharing SHARING",
+            "unmount": "sharing UNMOUNT",
             "verify": "trust VERIFY",
         },
     ),
@@ -122,7 +134,7 @@ GROUPS = {
 
 ALIASES = {
     "container": {"list": "ls", "ps": "ls", "remove": "rm"},
-    "image": {"list": "ls", "remove": "rm"},
+    "image": {"list": "ls", "remove": "rm", "umount": "unmount"},
     "pod": {"list": "ps", "ls": "ps", "remove": "rm"},
     "volume": {"list": "ls", "remove": "rm"},
 }
@@ -132,7 +144,7 @@ _NO_BUILD = "Tiffin builds no images so far; `tiffin import --change` makes one 
 _NO_SWARM = "Tiffin runs on one host and has no swarm"
 
 ABSENT = {
-    **dict.fromkeys(("pull", "push", "login", "logout", "search", "manifest", "trust"), _NO_REGISTRY),
+    **dict.fromkeys(("manifest", "trust"), _NO_REGISTRY),
     **dict.fromkeys(("build", "builder", "buildx"), _NO_BUILD),
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _NO_SWARM),
     "checkpoint": "Tiffin does not checkpoint containers so far",

@@ -336,6 +336,7 @@ def resources(parsed: Parsed) -> Resources:
         cpuset_cpus=parsed.text("cpuset-cpus") or None,
         cpuset_mems=parsed.text("cpuset-mems") or None,
         pids_limit=-1 if pids == 0 else pids,
+        memory_merge=parsed.flag("memory-merge") if parsed.given("memory-merge") else None,
     )
 
 
@@ -370,12 +371,7 @@ def _systemd(parsed: Parsed) -> str:
 
 def _check_pull(parsed: Parsed) -> None:
     policy = parsed.text("pull")
-    if policy == "always":
-        raise NotSupportedError(
-            "--pull always is not supported yet: Tiffin has no registries so far",
-            hint="get images with `tiffin load`, `tiffin import` or `tiffin bootstrap`",
-        )
-    if policy not in (None, "missing", "never"):
+    if policy not in (None, "always", "missing", "never"):
         raise UsageError(
             f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"',
             hint=parsed.verb.see_help,

@@ -22,10 +22,12 @@ TIMEOUT = Option(
 
 def _stop(context: Context, parsed: Parsed) -> int:
     timeout_s, signal, shutdown = parsed.number("timeout"), parsed.text("signal"), parsed.flag("boot")
+    engine = context.engine
     return each_named(
         context,
         all_or_named(context, parsed, running=True),
-        lambda reference: context.engine.stop(reference, timeout_s=timeout_s, signal=signal, shutdown=shutdown),
+        lambda reference: engine.stop(reference, timeout_s=timeout_s, signal=signal, shutdown=shutdown),
+        together=True,
     )
 
 
@@ -65,10 +67,11 @@ def _wait(context: Context, parsed: Parsed) -> int:
 
 def _rm(context: Context, parsed: Parsed) -> int:
     force, volumes = parsed.flag("force"), parsed.flag("volumes")
+    engine = context.engine
 
     def remove(reference: str) -> str | None:
         try:
-            context.engine.remove(reference, force=force, volumes=volumes)
+            engine.remove(reference, force=force, volumes=volumes)
         except NotFoundError as error:
             if not force or isinstance(error, AmbiguousError):
                 raise
@@ -76,7 +79,7 @@ def _rm(context: Context, parsed: Parsed) -> int:
             return None
         return reference
 
-    return for_each(context, parsed.arguments, remove)
+    return for_each(context, parsed.arguments, remove, together=force)
 
 
 STOP = Verb(

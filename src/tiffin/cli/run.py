@@ -9,7 +9,7 @@ from tiffin.cli.container_options import attached_streams, config_from
 from tiffin.cli.options import Verb
 from tiffin.cli.passing import OPTIONS as PASSING
 from tiffin.cli.passing import pass_fds
-from tiffin.errors import OptionError, UsageError
+from tiffin.errors import NotFoundError, OptionError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _create(context: Context, parsed: Parsed, config: ContainerConfig) -> Contai
     """Create the container and write its ID to --cidfile, which must not exist yet."""
     path = parsed.text("cidfile")
     if path is None:
-        return context.engine.create(config)
+        return _created(context, parsed, config)
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError:
@@ -115,12 +115,30 @@ def _create(context: Context, parsed: Parsed, config: ContainerConfig) -> Contai
         raise UsageError(f"cannot write the container ID file {path}: {error.strerror}") from error
     with open(fd, "w") as file:
         try:
-            container = context.engine.create(config)
+            container = _created(context, parsed, config)
         except BaseException:
             os.unlink(path)
             raise
         file.write(container.id)
     return container
+
+
+def _created(context: Context, parsed: Parsed, config: ContainerConfig) -> Container:
+    """Create it, with its image pulled before if --pull says so or if it is not here."""
+    policy = parsed.text("pull")
+    if policy == "always":
+        from tiffin.cli.transfer import pull_for
+
+        pull_for(context, parsed, config)
+    try:
+        return context.engine.create(config)
+    except NotFoundError as error:
+        if policy in ("always", "never"):
+            raise
+        from tiffin.cli.transfer import pull_missing
+
+        pull_missing(context, parsed, config, error)
+    return context.engine.create(config)
 
 
 def _passed_through() -> frozenset[str]:

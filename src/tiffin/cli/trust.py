@@ -61,7 +61,7 @@ def _lines(reference: str, result: Verified) -> list[str]:
 
 
 VERIFY = Verb(
-    name="verify",
+    name="image verify",
     summary="Read everything that images consist of",
     run=_verify,
     arguments="[IMAGE...]",

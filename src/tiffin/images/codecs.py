@@ -300,6 +300,28 @@ class _Stepwise(io.RawIOBase):
         return bytes(rest)
 
 
+GZIP_ISAL_LEVEL = 2
+GZIP_ZLIB_LEVEL = 6
+
+
+def packer(kind: str) -> str:
+    """Which program and level `Compressor(kind, …)` packs with: the same one gives the same bytes again, on the same
+    kind of machine."""
+    if kind == "gzip":
+        try:
+            from isal import __version__
+        except ImportError:
+            import zlib
+
+            return f"gzip zlib-{zlib.ZLIB_RUNTIME_VERSION} {GZIP_ZLIB_LEVEL}"
+        return f"gzip isal-{__version__} {GZIP_ISAL_LEVEL}"
+    if kind == "zstd":
+        from tiffin.images.zstd import zstd_packer
+
+        return zstd_packer()
+    return kind
+
+
 class Compressor:
     """Writes to `out` through a compression: "none", "gzip" or "zstd"; the same bytes in give the same bytes out.
 
@@ -314,11 +336,11 @@ class Compressor:
             try:
                 from isal import isal_zlib as zlib_module
 
-                level = 2
+                level = GZIP_ISAL_LEVEL
             except ImportError:
                 import zlib as zlib_module
 
-                level = 6
+                level = GZIP_ZLIB_LEVEL
             # wbits 31: a gzip header, with the modification time 0 and no name
             self._codec = zlib_module.compressobj(level, zlib_module.DEFLATED, 31)
         elif kind == "zstd":

@@ -57,6 +57,7 @@ def _drop(store: ImageStore, image: Image, name: str, force: bool) -> tuple[list
             )
         names = [*image.names, *image.digests]
         lines = [f"Untagged: {dropped}" for dropped in names]
+        _refuse_mounted(store, image, name or _short(image))
         if _held_by_container(store, image, name or _short(image), force):
             records.drop_names(database, names)
             _tell_untagged(store, image, names)
@@ -103,6 +104,18 @@ def _name_meant(image: Image, reference: str) -> str:
     return key if key in (*image.names, *image.digests) else ""
 
 
+def _refuse_mounted(store: ImageStore, image: Image, shown: str) -> None:
+    """ConflictError when the image is mounted on the host: its files are needed there."""
+    from tiffin.images.mounts import held
+
+    places = held(store.paths).get(image.id)
+    if places:
+        raise ConflictError(
+            f"cannot remove the image {shown}: it is mounted at {', '.join(places)}",
+            hint=f"`tiffin image unmount {shown}` first; --force does not help here",
+        )
+
+
 def _held_by_container(store: ImageStore, image: Image, shown: str, force: bool) -> bool:
     """Whether containers keep the image; ConflictError when it cannot be taken from them."""
     from tiffin.state.status import read_state
@@ -132,6 +145,7 @@ def _remove_files(store: ImageStore, image: Image, layers: list[str]) -> None:
 
     The records are asked again, since the same image may have come back in between.
     """
+    from tiffin.storage.kept import drop_kept
     from tiffin.storage.prepared import PreparedImages
     from tiffin.storage.rootfs import DRIVERS
 
@@ -139,6 +153,7 @@ def _remove_files(store: ImageStore, image: Image, layers: list[str]) -> None:
         for driver in DRIVERS:  # an earlier kernel may have had another one
             PreparedImages(store.paths, driver).remove(image.id)
     failpoint("image.unprepared")
+    drop_kept(store.paths, blobs.all_digests(store.database))
     gone = [diff_id for diff_id in layers if not records.layer_known(store.database, diff_id)]
     _remove_layers(store, gone)
 

@@ -76,6 +76,7 @@ def finish(store: ImageStore) -> None:
                 ),
                 known_images={image.id for image in images},
                 known_containers=container_records.ids(store.database),
+                known_blobs=blobs.all_digests(store.database),
             )
             collect(store.paths, store.layers.objects, store.layers, garbage.replace(litter=()))
             sweep(temporary, KIND)

@@ -37,6 +37,12 @@ def zstd_compressor() -> Any:
     return _module().ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
 
 
+def zstd_packer() -> str:
+    """The name of what `zstd_compressor` packs with."""
+    version = ".".join(str(number) for number in _module().ZSTD_VERSION)
+    return f"zstd libzstd-{version} {_LEVEL}"
+
+
 class ZstdReader:
     """Any number of frames, read with bounded memory. EOFError when the last one is incomplete."""
 

@@ -78,12 +78,13 @@ class Registries:
         from tiffin.registry.transport import Patience, Transport, sleep_s
 
         self.settings = load_settings() if settings is None else settings
-        self.credentials = credentials or Credentials()
         self._warn = warn or (lambda sentence: None)
+        self.credentials = credentials or Credentials(helpers=self.settings.credential_helpers, warn=self._warn)
         self._transport = Transport(user_agent=user_agent or f"tiffin/{__version__}", patience=patience or Patience())
         self._sleep = sleep or sleep_s
         self._lock = Lock()
-        self._hosts: dict[tuple[str, bool | None, str, bool], Host] = {}
+        self._hosts: dict[tuple[Place, str], Host] = {}
+        self._scopes: dict[Repository, str] = {}
         self._chosen: dict[Repository, Place] = {}
         self._dead: set[str] = set()
 
@@ -102,6 +103,12 @@ class Registries:
     def check(self, host: str) -> None:
         """Ask a registry whether it lets us in: GET /v2/."""
         self._host(self.settings.place_of_host(host)).check()
+
+    def log_in(self, host: str) -> str:
+        """As `check`; an identity token to use in place of the password where there is one, else ""."""
+        asked = self._host(self.settings.place_of_host(host))
+        asked.log_in()
+        return asked.authorizer.identity_token
 
     def resolve(self, repository: Repository, reference: str) -> Resolved:
         """What a tag or digest stands for, without getting it. NotFoundError when it is not there."""
@@ -349,8 +356,8 @@ class Registries:
     def _host(self, place: Place) -> Host:
         from tiffin.registry.host import Host
 
-        name = place.repository.host
-        key = (name, place.insecure, place.ca, place.is_mirror)
+        scope = self._scope(place.repository)
+        key = (place.replace(repository=Repository(host=place.repository.host, path="")), scope)
         with self._lock:
             host = self._hosts.get(key)
             if host is None:
@@ -358,24 +365,31 @@ class Registries:
                     place,
                     self.settings,
                     self._transport,
-                    _Once(self.credentials, name),
+                    _Once(self.credentials, scope),
                     self._sleep,
                     patient=not place.is_mirror,
                 )
             return host
 
+    def _scope(self, repository: Repository) -> str:
+        with self._lock:
+            scope = self._scopes.get(repository)
+            if scope is None:
+                scope = self._scopes[repository] = self.credentials.scope(repository.host, repository.path)
+            return scope
+
 
 class _Once:
     """A host's credential, looked up when it is first needed: helpers are programs that take their time."""
 
-    def __init__(self, credentials: Credentials, host: str) -> None:
+    def __init__(self, credentials: Credentials, scope: str) -> None:
         self._credentials = credentials
-        self._host = host
+        self._scope = scope
         self._found: list[Credential | None] = []
 
     def __call__(self) -> Credential | None:
         if not self._found:
-            self._found.append(self._credentials.get(self._host))
+            self._found.append(self._credentials.get(self._scope))
         return self._found[0]
 
 

@@ -77,7 +77,7 @@ def of_answer(host: str, doing: str, status: int, headers: Mapping[str, str], bo
     said = explanation(status, headers, body)
     message = f"{host}: {doing}: {said}" if doing else f"{host}: {said}"
     if status in (401, 403):
-        denied = RegistryDenied(message, hint=f"`tiffin login {host}` gives other credentials")
+        denied = RegistryDenied(message)
         denied.http_status = status
         return denied
     if status == 404 and not is_page(headers, body):

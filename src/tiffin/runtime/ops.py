@@ -62,7 +62,7 @@ OPS: dict[str, tuple[int, str]] = {
     "MKDIR_IN": (25, "su"),  # path, mode; existing is fine
     "MKNOD_IN": (26, "suuuu"),  # path, mode with type, rdev, uid, gid
     "SYMLINK_IN": (27, "ss"),  # contents, path; existing is fine
-    "MASK_IN": (28, "s"),  # hide a path: /dev/null over a file, empty read-only tmpfs over a directory
+    "MASK_IN": (28, "s"),  # hide a path: /dev/null over a file, one empty read-only tmpfs over directories
     "READONLY_IN": (29, "s"),  # make a path read-only, recursively
     "SYSCTL": (30, "ss"),  # dotted or slashed key, value
     "CONSOLE": (31, ""),  # allocate a terminal from the new devpts, hand its master to the monitor
@@ -75,6 +75,7 @@ OPS: dict[str, tuple[int, str]] = {
     "DOMAINNAME": (42, "s"),
     "RLIMIT": (43, "uuuu"),  # resource number, soft, hard, 1 = a refusal is no failure, 2 = only raise the hard limit
     "OOM_SCORE_ADJ": (44, "u"),  # value + 1000
+    "MEMORY_MERGE": (106, ""),  # have the kernel merge equal pages of the program and of what it starts
     "UMASK": (45, "u"),
     "CHDIR": (46, "su"),  # path, 1 = make it if missing
     "LSM_EXEC": (47, "ss"),  # attribute file below /proc/self/attr, label

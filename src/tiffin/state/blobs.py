@@ -76,9 +76,13 @@ def drop_unused_manifests(database: Database) -> None:
 
 
 def add_blob(database: Database, blob: Blob, repository: str = "") -> None:
-    """Remember a packed layer, and where it was seen. Call inside a transaction."""
+    """Remember a packed layer, and where it was seen. Call inside a transaction.
+
+    What is said of a blob last counts: a pull that unpacked it knows better than one that found its layer here.
+    """
     database.execute(
         "INSERT INTO blobs VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET"
+        " diff_id = excluded.diff_id,"
         " packed_by = CASE WHEN excluded.packed_by != '' THEN excluded.packed_by ELSE packed_by END",
         (blob.digest, blob.diff_id, blob.media_type, blob.size_bytes, blob.packed_by),
     )
@@ -108,6 +112,11 @@ def _blobs(database: Database, condition: str, value: str) -> list[Blob]:
     ]
 
 
+def all_digests(database: Database) -> set[str]:
+    """Every packed layer that is known."""
+    return {row[0] for row in database.rows("SELECT digest FROM blobs")}
+
+
 def places_of_blob(database: Database, digest: str) -> list[str]:
     """Repositories ("host:port/path") where a blob was seen, latest first."""
     rows = database.rows(
@@ -122,9 +131,14 @@ def forget_place(database: Database, digest: str, repository: str) -> None:
         database.execute("DELETE FROM blob_places WHERE digest = ? AND repository = ?", (digest, repository))
 
 
-def keep_waiting(database: Database, diff_id: str) -> None:
-    """Keep a finished layer for the next pull, until an image has it or a prune takes it. It must be on disk."""
+def keep_waiting(database: Database, diff_id: str, blob: Blob | None = None) -> None:
+    """Keep a finished layer for the next pull, until an image has it or a prune takes it. It must be on disk.
+
+    `blob` is what it was unpacked from.
+    """
     with database.transaction(durable=True):
+        if blob is not None:
+            add_blob(database, blob)
         database.execute("INSERT OR REPLACE INTO waiting_layers VALUES (?, ?)", (diff_id, now_ns()))
 
 

@@ -72,6 +72,11 @@ def set_tag(database: Database, name: str, image_id: str) -> bool:
         return True
 
 
+def set_name(database: Database, name: str, image_id: str) -> None:
+    """As `set_tag`, for an image that is there, inside a transaction."""
+    _set_tag(database, name, image_id, now_ns())
+
+
 def _set_tag(database: Database, name: str, image_id: str, now: int) -> None:
     if database.row("SELECT 1 FROM tags WHERE name = ? AND image_id = ?", (name, image_id)):
         return

@@ -133,6 +133,14 @@ class LayerStore:
 
         The digest is verified while writing: damage raises `StoreError`, after `out` got most of the stream.
         """
+        size = 0
+        for chunk in self.tar_chunks(diff_id):
+            out.write(chunk)
+            size += len(chunk)
+        return size
+
+    def tar_chunks(self, diff_id: str) -> Iterator[bytes]:
+        """The layer's exact tar stream in pieces of some MiB at most; damage raises `StoreError` at its end."""
         from tiffin.storage.streamhash import StreamHash
 
         hasher = StreamHash()
@@ -140,12 +148,11 @@ class LayerStore:
             with self._open(diff_id) as layer:
                 for chunk in self._chunks(layer):
                     hasher.update(chunk)
-                    out.write(chunk)
+                    yield chunk
                 if hasher.digest().hex() != diff_id.removeprefix("sha256:"):
                     raise layer.damaged("what it holds does not match its digest")
         finally:
             hasher.close()
-        return hasher.size
 
     def _chunks(self, layer: LayerFile) -> Iterator[bytes]:
         """The stream in pieces of at most 1 MiB; small pieces are joined."""

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 
 from tiffin.errors import os_error
 from tiffin.storage.objects import make_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tiffin.paths import Paths
+
+_FLOCK = struct.Struct("@hhqqi4x")  # struct flock of fcntl(2)
+_POLL_S = 0.05
 
 
 class StoreLock:
@@ -60,3 +66,43 @@ def store_lock(paths: Paths, exclusive: bool, *, wait: bool = True) -> StoreLock
     Without `wait`, BlockingIOError when others have it.
     """
     return StoreLock(f"{paths.root}/store.lock", exclusive, wait)
+
+
+class LayerLock:
+    """`with LayerLock(paths, diff_id, stopped): …` while a layer is put together: whoever wants it too waits.
+
+    One byte of a file for each layer, locked for this open file (fcntl(2), F_OFD_SETLK), so threads exclude each other
+    as well, and a killed process lets go. Two layers may share a byte; that costs a wait. `waited` tells whether
+    another one had it. `stopped` is asked meanwhile: when it says so, InterruptedError.
+    """
+
+    def __init__(self, paths: Paths, diff_id: str, stopped: Callable[[], bool]) -> None:
+        self._path = f"{paths.root}/layers.lock"
+        self._byte = int(diff_id.partition(":")[2][:12], 16)
+        self._stopped = stopped
+        self._fd = -1
+        self.waited = False
+
+    def __enter__(self) -> LayerLock:
+        import time
+
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, self._byte, 1, 0)
+        while True:
+            try:
+                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, wanted)
+                return self
+            except BlockingIOError:
+                self.waited = True
+            except BaseException:
+                self.__exit__()
+                raise
+            if self._stopped():
+                self.__exit__()
+                raise InterruptedError
+            time.sleep(_POLL_S)
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

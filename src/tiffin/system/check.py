@@ -34,10 +34,12 @@ def check(parts: Parts, *, contents: bool) -> list[str]:
             )
     except TiffinError as error:
         return [str(error)]
+    from tiffin.images.mounts import check as check_mounts
     from tiffin.pods.manage import check as check_pods
     from tiffin.volumes.manage import check as check_volumes
 
-    return problems + _containers(parts) + check_volumes(parts) + check_pods(parts)
+    of_mounts = check_mounts(parts.paths, {image.id for image in images})
+    return problems + _containers(parts) + check_volumes(parts) + check_pods(parts) + of_mounts
 
 
 def _litter(parts: Parts) -> list[str]:
@@ -49,6 +51,7 @@ def _litter(parts: Parts) -> list[str]:
         known_layers={diff_id for image in images for diff_id in image.layers}.union(blobs.waiting(parts.database)),
         known_images={image.id for image in images},
         known_containers=records.ids(parts.database),
+        known_blobs=blobs.all_digests(parts.database),
     )
     found = []
     for count, what in (
@@ -56,6 +59,7 @@ def _litter(parts: Parts) -> list[str]:
         (len(garbage.objects), "objects that no layer has"),
         (len(garbage.images), "prepared images without a record"),
         (len(garbage.containers), "container directories without a record"),
+        (len(garbage.blobs), "kept blobs that no image has"),
         (len(garbage.litter), "pieces of unfinished work"),
     ):
         if count:

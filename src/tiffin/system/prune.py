@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tiffin.containers import end
 from tiffin.errors import ConflictError, NotFoundError, UsageError
+from tiffin.images import mounts
 from tiffin.model.record import Record
 from tiffin.state import blobs, events, status
 from tiffin.state import containers as records
@@ -42,6 +43,7 @@ class PrunePlan(Record):
         return not (
             self.containers or self.images or self.volumes or self.stray_volumes
             or garbage.objects or garbage.layers or garbage.images or garbage.containers or garbage.litter
+            or garbage.blobs
         )  # fmt: skip
 
 
@@ -167,6 +169,7 @@ def _unused(parts: Parts, everything: bool, going: set[str]) -> list[Image]:
     staying = [container for container, _ in records.all_containers(parts.database) if container.id not in going]
     used = {container.image_id for container in staying}
     used |= {mount.source for container in staying for mount in container.config.mounts if mount.type == "image"}
+    used |= mounts.held(parts.paths).keys()
     return [
         image
         for image in image_records.all_images(parts.database)
@@ -184,9 +187,11 @@ def _garbage(parts: Parts, gone: tuple[Image, ...] = ()) -> Garbage:
         known_layers={diff_id for image in images for diff_id in image.layers},
         known_images={image.id for image in images},
         known_containers=records.ids(parts.database),
+        known_blobs=blobs.all_digests(parts.database),
     )
 
 
 def _image_bytes(parts: Parts) -> int:
     layers = sum(parts.layers.size_on_disk(diff_id) for diff_id in parts.layers)
-    return parts.objects.disk_usage()[1] + layers + tree_usage(parts.paths.images)[0]
+    prepared_and_kept = tree_usage(parts.paths.images)[0] + tree_usage(f"{parts.paths.root}/blobs")[0]
+    return parts.objects.disk_usage()[1] + layers + prepared_and_kept

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tiffin.state import blobs, status
 from tiffin.state import containers as records
 from tiffin.state import images as image_records
-from tiffin.state import status
 from tiffin.storage import collect
 from tiffin.storage.lock import store_lock
 
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def disk_usage(parts: Parts) -> dict[str, Any]:
-    """Bytes on disk, in the rows that `docker system df` has, and per image and container."""
+    """Bytes on disk, in the rows that `docker system df` has, and per image and container.
+
+    Of an image `Size` is what its files' sizes add up to, and `SharedSize` and `UniqueSize` are parts of that.
+    `DiskSize` is the disk that all it needs takes, `UniqueDiskSize` what its removal would free.
+    """
     images = image_records.all_images(parts.database)
     containers = []
     used: dict[str, int] = {}
@@ -47,6 +51,7 @@ def disk_usage(parts: Parts) -> dict[str, Any]:
             known_layers={diff_id for image in active for diff_id in image.layers},
             known_images={image.id for image in active},
             known_containers=records.ids(parts.database),
+            known_blobs=blobs.all_digests(parts.database),
         )
     per_image = {entry.image_id: entry for entry in usage.images}
     rows = [
@@ -57,6 +62,8 @@ def disk_usage(parts: Parts) -> dict[str, Any]:
             "Size": image.size_bytes,
             "UniqueSize": per_image[image.id].unique_bytes,
             "SharedSize": per_image[image.id].shared_bytes,
+            "DiskSize": per_image[image.id].unique_disk_bytes + per_image[image.id].shared_disk_bytes,
+            "UniqueDiskSize": per_image[image.id].unique_disk_bytes,
             "Containers": used.get(image.id, 0),
         }
         for image in images

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.errors import NotSupportedError
+from tiffin.errors import UsageError
 from tiffin.images.host import is_host_id
 from tiffin.images.reference import HOST
 from tiffin.storage.entry import DIRECTORY, REGULAR, SYMLINK
@@ -34,9 +34,10 @@ class ImageFiles:
     `path` is then another one than the key.
     """
 
-    def __init__(self, tree: Tree, objects: ObjectStore) -> None:
+    def __init__(self, tree: Tree, objects: ObjectStore, temporary: str) -> None:
         self.tree = tree
         self.objects = objects
+        self.temporary = temporary  # where unfinished work goes, see storage/workspace.py
         self.entries: dict[bytes, Entry] = {path: node.entry for path, node in tree.walk()}
         self._directories: dict[bytes, bytes | None] = {}
 
@@ -118,13 +119,14 @@ class ImageFiles:
 
 
 def files_of(store: ImageStore, image: Image) -> ImageFiles:
-    """The files of an image that is here. NotSupportedError for `host`, whose files are not in the store."""
+    """The files of an image that is here. UsageError for `host`, whose files are not in the store."""
     if is_host_id(image.id):
-        raise NotSupportedError(
+        raise UsageError(
             f"the image '{HOST}' is the host itself: its files are not in the store",
             hint="make an image of a directory with `tar -C DIR -c . | tiffin import - NAME`",
         )
-    return ImageFiles(flatten(store.layers.entries(diff_id) for diff_id in image.layers), store.layers.objects)
+    tree = flatten(store.layers.entries(diff_id) for diff_id in image.layers)
+    return ImageFiles(tree, store.layers.objects, store.paths.temporary)
 
 
 def flattened(store: ImageStore, image: Image) -> dict[bytes, Entry]:
