@@ -10,7 +10,7 @@ XDIST ?= 2
 # Users have compiled modules, and a command that compiles its own each time is not what we test and measure.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-v2 setup lint format unit integration differential parity man bench reliability peers fuzz clean
+.PHONY: help demo test test-v2 setup lint format unit integration differential parity man bench sharing reliability peers fuzz clean
 
 help:
 	@echo "make demo         set up what is missing, then run real containers"
@@ -24,6 +24,7 @@ help:
 	@echo "make parity       write docs/PARITY.md anew from the tables of options"
 	@echo "make man          man pages and completion scripts, below build/help"
 	@echo "make bench        figures beside the installed ones of docker.io, podman, crun and bubblewrap"
+	@echo "make sharing      what 20 images that differ by one package cost on disk and in memory, beside docker.io"
 	@echo "make reliability  1,000 containers at once, 64 commands at once for a minute, 1,000 kills (5 minutes); TRY=5000 tries so many"
 	@echo "make peers        install those packages"
 	@echo "make fuzz         feed the launcher's plan reader nonsense for a minute (clang)"
@@ -93,6 +94,9 @@ man: setup
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py $(if $(WRITE),--write docs/PERFORMANCE.md)
+
+sharing: setup
+	$(BIN)/python benchmarks/sharing.py $(if $(WRITE),--write docs/STORAGE.md)
 
 reliability: setup
 	$(BIN)/python benchmarks/reliability.py $(if $(TRY),--try $(TRY)) $(if $(WRITE),--write docs/RELIABILITY.md)

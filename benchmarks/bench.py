@@ -17,6 +17,8 @@ from typing import Any
 
 import arena
 import lifecycle
+import registry
+import sharing
 import tiffin
 from archives import LOADED, debian_tar, docker_archive
 from measure import Spent, interleaved, pss_bytes, timed
@@ -27,7 +29,7 @@ from tiffin import Engine
 STORE_ROUNDS = 3
 IDLE_CONTAINERS = 10
 MANY, THOUSAND = 200, 1000
-LONG = ("thousand",)  # a quarter of an hour with every peer: only when asked for by name
+LONG = ("thousand", "sharing")  # a quarter of an hour with every peer, gigabytes: only when asked for by name
 
 
 def main() -> int:
@@ -83,9 +85,11 @@ class Contest:
             "library": self._library,
             "exec": self._exec,
             "memory": self._memory,
+            "registry": lambda: registry.measure(self.engines, self.work),
             "lifecycle": lambda: lifecycle.measure(self.engines, self.work, self.rounds),
             "many": lambda: lifecycle.many(self.engines, MANY),
             "thousand": lambda: lifecycle.many(self.engines, THOUSAND),
+            "sharing": lambda: sharing.measure(self.engines, self.tar),
         }
         if unknown := only - set(parts):
             raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")

@@ -41,6 +41,7 @@ static operation *const operations[MAX_OP_CODE + 1] = {
     [OP_DOMAINNAME] = op_domainname,
     [OP_RLIMIT] = op_rlimit,
     [OP_OOM_SCORE_ADJ] = op_oom_score_adj,
+    [OP_MEMORY_MERGE] = op_memory_merge,
     [OP_UMASK] = op_umask,
     [OP_CHDIR] = op_chdir,
     [OP_LSM_EXEC] = op_lsm_exec,

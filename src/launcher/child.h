@@ -92,6 +92,7 @@ int op_umask(struct child *child, const struct op *op);
 
 int op_rlimit(struct child *child, const struct op *op);
 int op_oom_score_adj(struct child *child, const struct op *op);
+int op_memory_merge(struct child *child, const struct op *op);
 int op_lsm_exec(struct child *child, const struct op *op);
 int op_no_new_privs(struct child *child, const struct op *op);
 int op_seccomp(struct child *child, const struct op *op);

@@ -1,5 +1,6 @@
 #include "kernel.h"
 
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 /* These numbers are the same on every architecture that Linux gained since 2011, and on x86 and arm. */
@@ -18,6 +19,9 @@
 #endif
 #ifndef SYS_openat2
 #define SYS_openat2 437
+#endif
+#ifndef PR_SET_MEMORY_MERGE
+#define PR_SET_MEMORY_MERGE 67
 #endif
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
@@ -95,6 +99,17 @@ int sys_pivot_root(const char *new_root, const char *put_old)
 int sys_execveat(int fd, char *const argv[], char *const envp[])
 {
     return (int)syscall(SYS_execveat, fd, "", argv, envp, AT_EMPTY_PATH);
+}
+
+int sys_memory_merge(void)
+{
+#ifdef TIFFIN_TEST_ENOSYS
+    /* What prctl(2) says where it does not know the option, or was built without CONFIG_KSM. */
+    errno = EINVAL;
+    return -1;
+#else
+    return prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0);
+#endif
 }
 
 pid_t sys_clone3(uint64_t flags, int exit_signal, int cgroup)

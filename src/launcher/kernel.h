@@ -64,6 +64,9 @@ int sys_close_range(unsigned first, unsigned last, unsigned flags);
 int sys_pivot_root(const char *new_root, const char *put_old);
 int sys_execveat(int fd, char *const argv[], char *const envp[]);
 
+/* prctl(2) PR_SET_MEMORY_MERGE of this process: have the kernel merge its pages with equal ones of others. */
+int sys_memory_merge(void);
+
 /* clone3 without a new stack: returns twice, like fork. cgroup is a v2 directory or -1. */
 pid_t sys_clone3(uint64_t flags, int exit_signal, int cgroup);
 

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 
 #include "child.h"
+#include "kernel.h"
 #include "path.h"
 
 #ifndef PR_CAP_AMBIENT
@@ -65,6 +66,14 @@ int op_oom_score_adj(struct child *child, const struct op *op)
         text_char(&text, '-');
     text_u64(&text, shifted < 1000 ? 1000 - shifted : shifted - 1000);
     return write_proc_self(child, "oom_score_adj", value);
+}
+
+int op_memory_merge(struct child *child, const struct op *op)
+{
+    (void)op;
+    /* The mark is the address space's: fork copies it, and since Linux 6.7 the one that exec makes inherits it. */
+    CHECK(child->failure, sys_memory_merge(), "prctl", "memory merge");
+    return 0;
 }
 
 int op_lsm_exec(struct child *child, const struct op *op)

@@ -65,6 +65,7 @@ static const unsigned char allowed[MAX_OP_CODE + 1] = {
     [OP_DOMAINNAME] = IN_LAUNCH | ONCE,
     [OP_RLIMIT] = IN_BOTH,
     [OP_OOM_SCORE_ADJ] = IN_BOTH | ONCE,
+    [OP_MEMORY_MERGE] = IN_BOTH | ONCE,
     [OP_UMASK] = IN_BOTH | ONCE,
     [OP_CHDIR] = IN_BOTH,
     [OP_LSM_EXEC] = IN_BOTH,
@@ -301,6 +302,7 @@ static const char *check_side(const struct rules *rules, const struct op *op)
     case OP_LOOPBACK:
     case OP_HOSTNAME:
     case OP_DOMAINNAME:
+    case OP_MEMORY_MERGE:
     case OP_UMASK:
     case OP_CHDIR:
     case OP_LSM_EXEC:

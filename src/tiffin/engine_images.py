@@ -7,9 +7,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import IO, Any
 
+    from tiffin.errors import TiffinError
+    from tiffin.images.contents.compare import ImageDifference
+    from tiffin.images.contents.packages import Package
+    from tiffin.images.lineage.rebase import Rebased
+    from tiffin.images.lineage.rollback import TagMove
+    from tiffin.images.lineage.tree import TreeNode
+    from tiffin.images.mounts import ImageMount
+    from tiffin.images.sharing import Sharing
     from tiffin.images.trust.verify import Verified
     from tiffin.model.image import HistoryEntry, Image
     from tiffin.parts import Parts
+    from tiffin.system.sharing import Memory
 
 
 class Images:
@@ -112,6 +121,132 @@ class Images:
     def inspect_image(self, reference: str) -> dict[str, Any]:
         """Everything known of an image, with Docker's field names. NotFoundError."""
         return self._parts.images.inspect(reference)
+
+    def image_sharing(self, references: Sequence[str] = ()) -> tuple[Sharing, Memory]:
+        """What images have in common, and the memory that their running containers share; all images by default.
+
+        NotFoundError, AmbiguousError, StoreError; UsageError for `host`.
+        """
+        from tiffin.system.sharing import sharing
+
+        return sharing(self._parts, references)
+
+    def mount_image(self, reference: str, directory: str | None = None) -> ImageMount:
+        """Show an image's files on the host, read-only, at `directory`, by default one below the run directory.
+
+        Where it is mounted already this is counted. NotFoundError, UsageError, ConflictError when another image is
+        there, HostError when the kernel refuses.
+        """
+        from tiffin.images import mounts
+
+        return mounts.mount(self._parts.images, reference, directory)
+
+    def mounted_images(self) -> list[ImageMount]:
+        """The mounts of images, in the order in which they were made."""
+        from tiffin.images import mounts
+
+        return mounts.mounted(self._parts.paths)
+
+    def unmount_image(
+        self,
+        reference: str | None = None,
+        *,
+        force: bool = False,
+        failed: Callable[[TiffinError], None] = lambda error: None,
+    ) -> list[ImageMount]:
+        """Undo a `mount_image` of an image, or of what is at a directory; one of every image without `reference`.
+
+        With `force` however often it was mounted, and though it is in use. Returns what was changed, with the
+        `count` that is left; of several, `failed` gets the errors of those that stay. NotFoundError, ConflictError.
+        """
+        from tiffin.images import mounts
+
+        return mounts.unmount(self._parts.images, reference, force=force, failed=failed)
+
+    def packages(self, reference: str) -> list[Package]:
+        """The packages that an image's own databases name: dpkg's, apk's, rpm's, Python's. NotFoundError."""
+        from tiffin.images.contents.packages import packages_of
+
+        return packages_of(self._parts.images, self._parts.images.get(reference), warn=self._parts.warn)
+
+    def compare_images(self, old: str, new: str, *, path: str | None = None) -> ImageDifference:
+        """What `new` has that `old` has not, and the reverse, by package and file, below `path`. NotFoundError."""
+        from tiffin.images.contents.compare import compare
+
+        images = self._parts.images
+        return compare(images, images.get(old), images.get(new), path=path, warn=self._parts.warn)
+
+    def sbom(self, reference: str, *, files: bool = False) -> dict[str, Any]:
+        """An image's bill of materials as an SPDX 2.3 document, ready for JSON; with `files` each file too.
+
+        SOURCE_DATE_EPOCH is its creation time where that is set. NotFoundError.
+        """
+        from tiffin.images.contents.sbom import sbom
+
+        return sbom(
+            self._parts.images, self._parts.images.get(reference), reference, files=files, warn=self._parts.warn
+        )
+
+    def image_tree(self, references: Sequence[str] = ()) -> list[TreeNode]:
+        """The images by what they rest on, roots first; with `references` only what is above and below those.
+
+        NotFoundError, AmbiguousError.
+        """
+        from tiffin.images.lineage.tree import tree
+
+        return tree(self._parts.images, references)
+
+    def rebase_image(
+        self,
+        reference: str,
+        onto: str,
+        *,
+        base: str = "",
+        name: str = "",
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Rebased:
+        """Put an image's own layers on another base; its name moves to the new image, or `name` is given to it.
+
+        The old base is `base`, else what is recorded, else what the layers tell. ConflictError when files that its
+        own layers changed were changed between the bases as well, unless `force`; NotFoundError, UsageError.
+        """
+        from tiffin.images.lineage.rebase import rebase
+
+        return rebase(self._parts.images, reference, onto, base=base, name=name, force=force, dry_run=dry_run)
+
+    def flatten_image(self, reference: str, name: str = "", *, progress: Callable[[int], None] | None = None) -> Image:
+        """Make an image of one layer with the files and the config of another. NotFoundError, UsageError."""
+        from tiffin.images.lineage.flatten import flatten_image
+
+        return flatten_image(self._parts.images, reference, name, progress=progress)
+
+    def split_image(
+        self, reference: str, name: str = "", *, layers: int = 20, progress: Callable[[int], None] | None = None
+    ) -> Image:
+        """Make an image with the files and the config of another, in at most so many layers by package.
+
+        ConflictError when it has no packages, NotFoundError, UsageError.
+        """
+        from tiffin.images.lineage.split import split_image
+
+        store, warn = self._parts.images, self._parts.warn
+        return split_image(store, reference, name, layers=layers, progress=progress, warn=warn)
+
+    def tag_moves(self, name: str) -> list[TagMove]:
+        """Which images a name has stood for, newest first; they may be gone. NotFoundError, UsageError."""
+        from tiffin.images.lineage.rollback import tag_moves
+
+        return tag_moves(self._parts.images, name)
+
+    def rollback(self, name: str, to: str = "") -> Image:
+        """Have a name stand for what it stood for before, or for `to` (ID or digest) among those that it ever did.
+
+        NotFoundError when that image is not here any more, ConflictError when there was no other, UsageError.
+        """
+        from tiffin.images.lineage.rollback import rollback
+
+        return rollback(self._parts.images, name, to)
 
     def verify_image(
         self, reference: str, *, repair: bool = False, progress: Callable[[int], None] | None = None

@@ -14,8 +14,8 @@ import pytest
 import tiffin
 from harness.leaks import wait_gone
 from harness.tars import TarMaker
-from tiffin.errors import HostError, StoreError
-from tiffin.model.container import ContainerConfig
+from tiffin.errors import HostError, LaunchError, StoreError
+from tiffin.model.container import ContainerConfig, Mount
 
 NO_EROFS = "composefs cannot work here: this kernel cannot mount EROFS from a file, Linux 6.12 and later can"
 
@@ -49,6 +49,22 @@ def test_a_store_on_tmpfs(busybox_archive: bytes) -> None:
         engine.remove_image("busybox")
     assert wait_gone(root) == []
     shutil.rmtree(root)
+
+
+def test_a_tmpfs_has_no_mapped_ids(engine: tiffin.Engine, busybox: str) -> None:
+    """Linux 6.3 and later can: there test_userns_mounts.py shares such a volume."""
+    engine.volume_create("fast", options={"type": "tmpfs", "device": "tmpfs"})
+    fast = (Mount(type="volume", source="fast", target="/fast"),)
+    with pytest.raises(LaunchError) as caught:
+        engine.run(busybox, ["true"], userns="auto", mounts=fast)
+    assert str(caught.value) == (
+        f"cannot bind {engine.root}/volumes/fast/_data on /fast with mapped ids: Invalid argument"
+        " (its file system, or this kernel, has no mounts with mapped ids)"
+    )
+    # One that is only the container's is made by its root, and needs none.
+    tmpfs = (Mount(type="tmpfs", target="/t"),)
+    assert engine.run(busybox, ["stat", "-c", "%u", "/t"], userns="auto", mounts=tmpfs).stdout == "0\n"
+    assert engine.run(busybox, ["touch", "/fast/x"], mounts=fast).exit_code == 0
 
 
 def test_apparmor_confines(engine: tiffin.Engine, busybox: str) -> None:

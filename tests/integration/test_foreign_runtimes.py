@@ -219,6 +219,11 @@ def test_what_is_refused(tiffin: Runner, busybox: str, runtime: str) -> None:
     tiffin.ok("pod", "create", "--name", "shared")
     for option, message in (
         ("--init", f"--init does not go with --runtime {runtime} so far: the init is a part of Tiffin's own launcher"),
+        (
+            "--memory-merge",
+            f"--memory-merge does not go with --runtime {runtime} so far: it is Tiffin's own launcher that asks the "
+            "kernel for it",
+        ),
         ("--log-driver=passthrough", f"--log-driver passthrough does not go with --runtime {runtime} so far"),
         ("--userns=auto", f"a user namespace does not go with --runtime {runtime} so far"),
         (

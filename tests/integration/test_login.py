@@ -106,7 +106,7 @@ def test_a_login(host: Host) -> None:
     ]  # fmt: skip
     assert host.tiffin.ok("ps", "--format", "{{.Names}} {{.Image}}") == "login-ann host"
     # It is the user's own process, without rights, and in no namespace of the host's but the network.
-    asked = "grep -h -e ^CapEff -e ^CapPrm /proc/self/status; readlink /proc/self/ns/pid /proc/self/ns/net"
+    asked = "grep -h -e ^CapEff -e ^CapPrm /proc/self/status; readlink /proc/self/ns/pid; readlink /proc/self/ns/net"
     lines = host.login("su", "ann", "-c", asked).stdout.splitlines()
     assert [line.split()[1] for line in lines[:2]] == ["0" * 16] * 2
     assert lines[2] != os.readlink("/proc/self/ns/pid") and lines[3] == os.readlink("/proc/self/ns/net")

@@ -67,7 +67,8 @@ def test_the_table(tiffin: Runner, busybox: str) -> None:
     names = tiffin.ok("stats", "-a", "--no-stream", "--format", "{{.Name}}: {{.PIDs}} {{.MemUsage}} {{.NetIO}}")
     assert names.splitlines()[0] == "idle: 0 0B / 0B 0B / 0B" and names.splitlines()[1].startswith("runs: 1 ")
     facts = json.loads(tiffin.ok("stats", "--no-stream", "--no-trunc", "--format", "json", "runs"))
-    assert sorted(facts) == ["BlockIO", "CPUPerc", "Container", "ID", "MemPerc", "MemUsage", "Name", "NetIO", "PIDs"]
+    dockers = ["BlockIO", "CPUPerc", "Container", "ID", "MemPerc", "MemUsage", "Name", "NetIO", "PIDs"]
+    assert sorted(facts) == sorted([*dockers, "MergeProfit", "MergedBytes", "MergedPages"])
     assert len(facts["ID"]) == 64 and facts["Container"] == "runs"
     missing = tiffin("stats", "--no-stream", "nosuch")
     assert (missing.code, missing.err.splitlines()[0]) == (1, "tiffin: no such container: nosuch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 import tiffin as package
+from launcher_fixtures import PROJECT, already_built
 from tiffin import Engine
 from tiffin.errors import NotFoundError, UsageError
 from tiffin.model.container import ContainerConfig, HealthCheck, Mount
@@ -107,12 +109,15 @@ def test_capabilities_are_dockers_and_count_inside_only(on: Engine) -> None:
 @pytest.fixture(scope="module")
 def setuid_program(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A program that says who it is; busybox gives a setuid bit away."""
-    directory = tmp_path_factory.mktemp("setuid")
-    source = '#include <stdio.h>\n#include <unistd.h>\nint main(void){printf("%d %d\\n",getuid(),geteuid());}'
-    (directory / "who.c").write_text(source)
-    subprocess.run(["cc", "-static", "-o", f"{directory}/who", f"{directory}/who.c"], check=True, timeout=60)
-    (directory / "who").chmod(0o4755)
-    return f"{directory}/who"
+    program = tmp_path_factory.mktemp("setuid") / "who"
+    before = already_built("who")
+    if before is not None:
+        shutil.copy(before, program)
+    else:
+        source = PROJECT / "tests/data/who.c"
+        subprocess.run(["cc", "-static", "-o", str(program), str(source)], check=True, timeout=60)
+    program.chmod(0o4755)
+    return str(program)
 
 
 def test_a_setuid_program(on: Engine, setuid_program: str) -> None:

@@ -69,6 +69,8 @@ def test_image_and_command() -> None:
          {"resources": Resources(cpus=1.5, cpu_shares=512, cpuset_cpus="0-1", cpuset_mems="0")}),
         ("--pids-limit 10", {"resources": Resources(pids_limit=10)}),
         ("--pids-limit 0", {"resources": Resources(pids_limit=-1)}),
+        ("--memory-merge", {"resources": Resources(memory_merge=True)}),
+        ("--memory-merge=false", {"resources": Resources(memory_merge=False)}),
         ("--log-driver none", {"log": LogConfig(driver="none")}),
         ("--log-driver json-file --log-opt max-size=-1 --log-opt tag=x",
          {"log": LogConfig(driver="json-file", max_size_bytes=1 << 62, options=(("tag", "x"),))}),

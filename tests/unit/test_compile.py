@@ -199,6 +199,18 @@ def test_entering() -> None:
     assert fields(plan, "ENTER") == [(42, 7, 0x2202_0000)]
 
 
+def test_memory_is_merged_before_a_filter_could_refuse_it() -> None:
+    process = {
+        "terminal": False, "user": {"uid": 0, "gid": 0, "additionalGids": []}, "args": ["sh"], "env": [], "cwd": "/",
+        "capabilities": {name: [] for name in ("bounding", "effective", "permitted", "inheritable", "ambient")},
+        "noNewPrivileges": False, "rlimits": [],
+    }  # fmt: skip
+    confined = Confinement(memory_merge=True, seccomp=SeccompFilter(program=bytes(8), flags=0))
+    plan = compile_exec(process, pid=5, start_ticks=6, kinds=(), cgroup=CgroupPlan(), confinement=confined)
+    assert names(plan) == ["ENTER", "MEMORY_MERGE", "UMASK", "CHDIR", "SECCOMP", "CREDS", "CAPS", "EXEC"]
+    assert "MEMORY_MERGE" not in names(plan_of())
+
+
 def test_it_is_pure() -> None:
     assert bytes(plan_of()) == bytes(plan_of())
 

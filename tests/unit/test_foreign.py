@@ -105,6 +105,18 @@ def test_init_is_our_own(tmp_path: Path) -> None:
         foreign.check(container(runtime=str(program), init=True))
 
 
+def test_merging_is_asked_for_by_our_own(tmp_path: Path) -> None:
+    program = tmp_path / "crun"
+    program.write_text("")
+    program.chmod(0o755)
+    with pytest.raises(NotSupportedError) as raised:
+        foreign.check(container(runtime=str(program), resources=Resources(memory_merge=True)))
+    assert raised.value.message == (
+        f"--memory-merge does not go with --runtime {program} so far: it is Tiffin's own launcher that asks the kernel "
+        "for it"
+    )
+
+
 @pytest.mark.parametrize(
     ("asked", "said", "kind", "message"),
     [

@@ -88,6 +88,7 @@ def launch_plan(*extra: tuple[object, ...]) -> Plan:
     plan.add("DOMAINNAME", "y")
     plan.add("RLIMIT", 7, 10, 20, 1)
     plan.add("OOM_SCORE_ADJ", 1500)
+    plan.add("MEMORY_MERGE")
     plan.add("UMASK", 0o22)
     plan.add("CHDIR", "/", 1)
     plan.add("LSM_EXEC", "apparmor/exec", "exec x")
@@ -456,6 +457,7 @@ def test_refuses_of_checks_and_restarts(check: Check, plan: Plan, role: str, ref
         (minimal(("RLIMIT", 16, 0, 0, 0)), "plan: operation 2 RLIMIT: bad limit"),
         (minimal(("RLIMIT", 7, 2, 1, 0)), "plan: operation 2 RLIMIT: bad limit"),
         (minimal(("OOM_SCORE_ADJ", 2001)), "plan: operation 2 OOM_SCORE_ADJ: out of range"),
+        (minimal(("MEMORY_MERGE",), ("MEMORY_MERGE",)), "plan: operation 3 MEMORY_MERGE: given twice"),
         (minimal(("UMASK", 0o1000)), "plan: operation 2 UMASK: out of range"),
         (minimal(("CHDIR", "x", 0)), "plan: operation 2 CHDIR: not an absolute path"),
         (minimal(("LSM_EXEC", "../x", "l")), "plan: operation 2 LSM_EXEC: bad attribute name"),

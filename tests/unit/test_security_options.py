@@ -289,6 +289,11 @@ def test_apparmor_loads_the_default_profile(tmp_path: Path) -> None:
     with pytest.raises(HostError) as caught:
         lsm.labels(SecurityOptions(), ID, root=root)
     assert str(caught.value) == "apparmor_parser refuses the profile 'tiffin-default': syntax error"
+    said = f"{parser}: Sorry. You need root privileges to run this program."
+    parser.write_text(f"#!/bin/sh\necho '{said}' >&2; exit 1\n")
+    with pytest.raises(HostError) as caught:
+        lsm.labels(SecurityOptions(), ID, root=root)
+    assert str(caught.value) == f"apparmor_parser refuses the profile 'tiffin-default': {said} (run as root)"
 
 
 def test_selinux(tmp_path: Path) -> None:

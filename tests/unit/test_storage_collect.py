@@ -14,6 +14,7 @@ from harness.tars import TarMaker
 from tiffin.errors import NotFoundError, StoreError
 from tiffin.storage.collect import Garbage, check_store, collect, disk_usage, find_garbage
 from tiffin.storage.lock import store_lock
+from tiffin.storage.removal import tree_usage
 
 
 @pytest.fixture
@@ -111,10 +112,27 @@ def test_disk_usage_tells_unique_from_shared(store: Store) -> None:
     assert (usage.objects, usage.layers) == (3, 2)
     assert usage.objects_bytes == 20_480 + 53_248 + 12_288
     by_image = {image.image_id: image for image in usage.images}
-    assert (by_image[one].unique_bytes, by_image[one].shared_bytes) == (20_480, 12_288)
-    assert (by_image[two].unique_bytes, by_image[two].shared_bytes) == (53_248, 12_288)
+    assert (by_image[one].unique_bytes, by_image[one].shared_bytes) == (20_000, 12_000)
+    assert (by_image[two].unique_bytes, by_image[two].shared_bytes) == (50_000, 12_000)
+    assert (by_image[one].shared_disk_bytes, by_image[two].shared_disk_bytes) == (12_288, 12_288)
+    for image, diff_id, own in ((one, first, 20_480), (two, second, 53_248)):
+        prepared = tree_usage(f"{store.paths.images}/{image.removeprefix('sha256:')}")[0]
+        assert by_image[image].unique_disk_bytes == own + store.layers.size_on_disk(diff_id) + prepared
     assert usage.prepared_bytes > 0
     assert disk_usage(store.paths, store.objects, store.layers, {}).images == ()
+
+
+def test_shared_and_unique_sizes_add_up_to_the_size_of_an_image(store: Store) -> None:
+    """Sizes of files as the image shows them: twins count twice, links once, and what a layer hides not at all."""
+    base = TarMaker().file("s", SHARED).file("hidden", b"h" * 30_000).file("twin", B).file("other", B).done()
+    upper = TarMaker().file("hidden", A).hardlink("link", "hidden").done()
+    diff_ids = [ingest(store, tar) for tar in (base, upper)]
+    image, other = store.image(base, upper), store.image(base)
+    usage = disk_usage(store.paths, store.objects, store.layers, {image: diff_ids, other: diff_ids[:1]})
+    found = {each.image_id: each for each in usage.images}[image]
+    assert found.unique_bytes + found.shared_bytes == store.driver.prepare_image(image, diff_ids) == 132_000
+    assert (found.unique_bytes, found.shared_bytes) == (len(A), len(SHARED) + 2 * len(B))
+    assert found.shared_disk_bytes > 12_288 + 32_768 + 53_248  # and the layer's file
 
 
 def test_check_finds_every_kind_of_damage(store: Store) -> None:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tiffin.cli.options import Parsed
 
 _LIMITS = (
-    "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems", "memory", "memory-reservation", "memory-swap", "pids-limit",
+    "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems", "memory", "memory-merge", "memory-reservation", "memory-swap",
+    "pids-limit",
 )  # fmt: skip
 
 
@@ -108,7 +109,10 @@ UPDATE = Verb(
     arguments=CONTAINERS,
     minimum=1,
     maximum=None,
-    description="A running container has the new limits at once. They are kept for every later start.",
+    description=(
+        "A running container has the new limits at once. They are kept for every later start. --memory-merge is "
+        "refused while it runs."
+    ),
     options=tuple(option for option in CREATE_OPTIONS if option.name in (*_LIMITS, "restart")),
     absent={
         **absent("Tiffin limits no block devices so far", "blkio-weight"),

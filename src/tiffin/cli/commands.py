@@ -29,7 +29,9 @@ VERBS = {
     "inspect": "inspect INSPECT",
     "kill": "lifecycle KILL",
     "load": "archives LOAD",
+    "login": "registry LOGIN",
     "login-shell": "login LOGIN_SHELL",
+    "logout": "registry LOGOUT",
     "logs": "logs LOGS",
     "pause": "change PAUSE",
     "port": "top PORT",
@@ -42,6 +44,7 @@ VERBS = {
     "rmi": "images RMI",
     "run": "run RUN",
     "save": "archives SAVE",
+    "search": "registry SEARCH",
     "start": "attach START",
     "stats": "stats STATS",
     "stop": "lifecycle STOP",
@@ -58,6 +61,7 @@ TOPICS = (
     ("Running containers", ("restart", "pause", "unpause", "top", "stats", "port", "update", "rename")),
     ("Their files", ("cp", "diff", "commit", "export")),
     ("Images", ("images", "pull", "push", "bootstrap", "import", "load", "save", "tag", "history", "rmi")),
+    ("Registries", ("login", "logout", "search")),
     ("Both, and the rest", ("inspect", "events", "info", "login-shell", "completion", "version")),
 )
 
@@ -81,10 +85,17 @@ GROUPS = {
         {
             **{name: VERBS[name] for name in "bootstrap history import load pull push save tag".split()},
             "copy": "image_copy COPY",
+            **{name: f"lineage {name.upper()}" for name in "flatten outdated rebase rollback split tree".split()},
             "ls": VERBS["images"],
             "rm": VERBS["rmi"],
+            "diff": "contents DIFF",
             "inspect": "inspect IMAGE_INSPECT",
+            "mount": "sharing MOUNT",
+            "packages": "contents PACKAGES",
             "prune": "prune IMAGE_PRUNE",
+            "sbom": "contents SBOM",
+            "sharing": "sharing SHARING",
+            "unmount": "sharing UNMOUNT",
             "verify": "trust VERIFY",
         },
     ),
@@ -128,17 +139,16 @@ GROUPS = {
 
 ALIASES = {
     "container": {"list": "ls", "ps": "ls", "remove": "rm"},
-    "image": {"list": "ls", "remove": "rm"},
+    "image": {"list": "ls", "remove": "rm", "umount": "unmount"},
     "pod": {"list": "ps", "ls": "ps", "remove": "rm"},
     "volume": {"list": "ls", "remove": "rm"},
 }
 
-_NO_REGISTRY = "Tiffin has no registries so far; get images with `tiffin load`, `tiffin import` or `tiffin bootstrap`"
 _NO_BUILD = "Tiffin builds no images so far; `tiffin import --change` makes one from a tar archive"
 _NO_SWARM = "Tiffin runs on one host and has no swarm"
 
 ABSENT = {
-    **dict.fromkeys(("login", "logout", "search", "trust"), _NO_REGISTRY),
+    "trust": "policy.json says which signatures images must have, and Tiffin makes none",
     **dict.fromkeys(("build", "builder", "buildx"), _NO_BUILD),
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _NO_SWARM),
     "checkpoint": "Tiffin does not checkpoint containers so far",

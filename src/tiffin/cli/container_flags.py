@@ -65,6 +65,11 @@ CREATE_OPTIONS = (
         help="max-size=10m, max-file=3, tag=…, labels=…, env=…, mode=…, syslog-address=…, …",
     ),
     Option(name="memory", short="m", word="bytes", help="Memory limit, such as 512m"),
+    Option(
+        name="memory-merge",
+        kind="bool",
+        help="Have the kernel merge its memory with equal memory of others: saves some, and is a risk, see SECURITY.md",
+    ),
     Option(name="memory-reservation", word="bytes", help="Memory that is kept for it when the host runs short"),
     Option(name="memory-swap", word="bytes", help="Limit of memory plus swap; -1 for unlimited swap"),
     Option(name="mount", kind="list", word="type=…,…", help="type=volume|bind|tmpfs|image,source=…,target=…"),

@@ -336,6 +336,7 @@ def resources(parsed: Parsed) -> Resources:
         cpuset_cpus=parsed.text("cpuset-cpus") or None,
         cpuset_mems=parsed.text("cpuset-mems") or None,
         pids_limit=-1 if pids == 0 else pids,
+        memory_merge=parsed.flag("memory-merge") if parsed.given("memory-merge") else None,
     )
 
 

@@ -58,7 +58,7 @@ def _everything(context: Context, facts: dict[str, Any]) -> Details:
             continue  # it came in between
         found = sizes[image.id]
         figures = {"Containers": str(found["Containers"])}
-        figures |= {key: size(found[key]) for key in ("SharedSize", "UniqueSize")}
+        figures |= {key: size(found[key]) for key in ("SharedSize", "UniqueSize", "DiskSize", "UniqueDiskSize")}
         for name in images.names(image):
             shown_images.append(images.Row({**images.row(image, name, now_ns, full=True), **figures}))
     used = {row["Name"]: row for row in facts["VolumeList"]}
@@ -105,6 +105,8 @@ def _details(facts: dict[str, Any]) -> None:
             size(image["SharedSize"]),
             size(image["UniqueSize"]),
             str(image["Containers"]),
+            size(image["DiskSize"]),
+            size(image["UniqueDiskSize"]),
         ]
         for image in facts["ImageList"]
     ]
@@ -114,7 +116,9 @@ def _details(facts: dict[str, Any]) -> None:
     ]
     volumes = [[volume["Name"], str(volume["Links"]), size(volume["Size"])] for volume in facts["VolumeList"]]
     store = facts["Store"]
-    _section("Images:", [["NAMES", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"], *images])
+    # Docker's columns, which are sizes of files; then the disk that these take.
+    headings = "NAMES,IMAGE ID,CREATED,SIZE,SHARED SIZE,UNIQUE SIZE,CONTAINERS,ON DISK,WOULD FREE"
+    _section("Images:", [headings.split(","), *images])
     _section("Containers:", [["NAME", "CONTAINER ID", "IMAGE", "STATUS", "SIZE"], *containers])
     _section("Local Volumes:", [["VOLUME NAME", "LINKS", "SIZE"], *volumes])
     _section(

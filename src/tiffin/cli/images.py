@@ -10,7 +10,7 @@ from tiffin.cli.options import Option, Verb, absent
 from tiffin.cli.report import for_each, show_error
 from tiffin.cli.table import ellipsis
 from tiffin.cli.units import ago, local_time, parse_moment, rfc3339, size
-from tiffin.errors import AmbiguousError, NotFoundError
+from tiffin.errors import AmbiguousError, NotFoundError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ def short_id(image_id: str) -> str:
 
 
 def _images(context: Context, parsed: Parsed) -> int:
+    if parsed.flag("tree"):
+        for option in ("digests", "format", "quiet"):
+            if parsed.given(option):
+                raise UsageError(
+                    f"--{option} does not go with --tree", hint="`tiffin image tree --format` has rows for scripts"
+                )
     filters = listing.parse_filters(parsed, _FILTERS)
     if parsed.arguments:
         filters.setdefault("reference", []).append(parsed.arguments[0])
@@ -53,6 +59,13 @@ def _images(context: Context, parsed: Parsed) -> int:
     for keep in _conditions(context, filters):
         pairs = [(image, name) for image, name in pairs if keep(image, name)]
     full, format = parsed.flag("no-trunc"), parsed.text("format")
+    if parsed.flag("tree"):
+        from tiffin.cli import tree_view
+
+        chosen = list(dict.fromkeys(image.id for image, name in pairs if name != "host"))
+        if chosen:
+            tree_view.show(context.engine.image_tree(chosen if filters else ()), None, full=full)
+        return 0
     if parsed.flag("quiet") and not format:
         listing.quietly(dict.fromkeys(image.id if full else short_id(image.id) for image, _ in pairs))
         return 0
@@ -210,8 +223,8 @@ IMAGES = Verb(
         listing.FORMAT,
         listing.NO_TRUNC,
         listing.QUIET,
+        Option(name="tree", kind="bool", help="As a tree, as `tiffin image tree` draws it"),
     ),
-    absent=absent("Tiffin keeps one platform per image so far", "tree"),
     description=f"Filters: {', '.join(_FILTERS)}.",
     examples=(
         ("tiffin images 'debian:*'", "one repository"),

@@ -28,6 +28,9 @@ _HEADINGS = {
     "ID": "CONTAINER ID",
     "MemPerc": "MEM %",
     "MemUsage": "MEM USAGE / LIMIT",
+    "MergeProfit": "MERGE PROFIT",
+    "MergedBytes": "MERGED",
+    "MergedPages": "MERGED PAGES",
     "Name": "NAME",
     "NetIO": "NET I/O",
     "PIDs": "PIDS",
@@ -40,6 +43,8 @@ _HOME, _CLEAR_LINE, _CLEAR_BELOW, _CLEAR = "\033[H", "\033[K", "\033[J", "\033[2
 
 class Row(Fields):
     type_name = "container stats"
+    merges = False
+    """Whether the kernel was asked to merge its memory."""
 
 
 class _Watch:
@@ -74,10 +79,14 @@ class _Watch:
         return self._filled(
             word,
             container,
+            now.memory_merge,
             BlockIO=f"{size(now.block_read_bytes)} / {size(now.block_written_bytes)}",
             CPUPerc=f"{_cpu_percent(before, now):.2f}%",
             MemPerc=f"{share:.2f}%",
             MemUsage=f"{binary_size(now.memory_bytes)} / {binary_size(now.memory_limit_bytes)}",
+            MergeProfit=_signed_size(now.merge_profit_bytes),
+            MergedBytes=binary_size(now.merged_bytes),
+            MergedPages=str(now.merged_pages),
             NetIO=f"{size(now.network_received_bytes)} / {size(now.network_sent_bytes)}",
             PIDs=str(now.pids),
         )
@@ -85,11 +94,19 @@ class _Watch:
     def _idle(self, word: str, container: Container) -> Row:
         """As Docker shows one that does not run."""
         figures = {"BlockIO": "0B / 0B", "CPUPerc": "0.00%", "MemPerc": "0.00%", "MemUsage": "0B / 0B"}
-        return self._filled(word, container, **figures, NetIO="0B / 0B", PIDs="0")
+        merged = {"MergeProfit": "0B", "MergedBytes": "0B", "MergedPages": "0"}
+        merges = bool(container.config.resources.memory_merge)
+        return self._filled(word, container, merges, **figures, **merged, NetIO="0B / 0B", PIDs="0")
 
-    def _filled(self, word: str, container: Container, **figures: str) -> Row:
+    def _filled(self, word: str, container: Container, merges: bool, **figures: str) -> Row:
         shown = container.id if self._full else container.id[:12]
-        return Row({"Container": word, "ID": shown, "Name": container.name, **figures})
+        row = Row({"Container": word, "ID": shown, "Name": container.name, **figures})
+        row.merges = merges
+        return row
+
+
+def _signed_size(number: int) -> str:
+    return f"-{binary_size(-number)}" if number < 0 else binary_size(number)
 
 
 def _cpu_percent(before: Stats | None, now: Stats) -> float:
@@ -121,7 +138,8 @@ def _stats(context: Context, parsed: Parsed) -> int:
 
 
 def _show(format: str | None, rows: list[Row]) -> None:
-    listing.show(format, rows, _HEADINGS, _COLUMNS)
+    columns = [*_COLUMNS, "MergedBytes"] if any(row.merges for row in rows) else _COLUMNS
+    listing.show(format, rows, _HEADINGS, columns)
 
 
 def _redrawn(show: Callable[[], None]) -> None:
@@ -150,10 +168,12 @@ STATS = Verb(
     ),
     description=(
         "Once a second until it is interrupted. 100% is one processor for all of the time; memory is counted without "
-        "the file cache that the kernel can drop at once."
+        "the file cache that the kernel can drop at once. MERGED, shown where a container has --memory-merge, is how "
+        "much of its memory shares its place with equal memory."
     ),
     examples=(
         ("tiffin stats --no-stream", "once"),
         ("tiffin stats --format '{{.Name}}: {{.CPUPerc}}' web db", "two figures of two containers"),
+        ("tiffin stats --format '{{.Name}}: {{.MergedPages}} {{.MergeProfit}}'", "what --memory-merge has come to"),
     ),
 )

@@ -9,6 +9,8 @@ from tiffin.cli.units import binary_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from tiffin.cli.context import Context
     from tiffin.cli.options import Parsed
 
@@ -58,8 +60,19 @@ def _info(context: Context, parsed: Parsed) -> int:
             for name, detail in facts.get("DriverStatus", []):
                 print(f"  {name}: {detail}")
     for name, value in facts.get("Tiffin", {}).items():
+        if name == "MemoryMerging":
+            value = _merging(value)
         print(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
     return 0
+
+
+def _merging(state: dict[str, Any]) -> str:
+    if not state:
+        return "not in this kernel"
+    shown = "on" if state["run"] == 1 else "off"
+    if state.get("pages_sharing"):
+        shown += f", {state['pages_sharing']} pages saved, {state['pages_shared']} kept for them"
+    return shown
 
 
 def _version(context: Context, parsed: Parsed) -> int:

@@ -6,12 +6,12 @@ _SPACE = 3
 _MIN_WIDTH = 10
 
 
-def aligned(rows: list[list[str]], *, minimum: int = _MIN_WIDTH) -> list[str]:
-    """Lines with columns three spaces apart, each at least `minimum` wide; the last one of a row is not padded."""
+def aligned(rows: list[list[str]], *, minimum: int = _MIN_WIDTH, space: int = _SPACE) -> list[str]:
+    """Lines with columns `space` blanks apart, each at least `minimum` wide; the last one of a row is not padded."""
     widths: list[int] = []
     for row in rows:
         for index, cell in enumerate(row[:-1]):
-            width = max(minimum, _width(cell) + _SPACE)
+            width = max(minimum, _width(cell) + space)
             if index < len(widths):
                 widths[index] = max(widths[index], width)
             else:

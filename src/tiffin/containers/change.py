@@ -6,7 +6,7 @@ import os
 
 from tiffin.cgroups import limits
 from tiffin.containers import events, names
-from tiffin.errors import HostError, NotFoundError, UsageError
+from tiffin.errors import ConflictError, HostError, NotFoundError, UsageError
 from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, RestartPolicy
 from tiffin.model.resources import Resources
@@ -41,7 +41,7 @@ def update(parts: Parts, container: Container, changes: Resources, restart: Rest
     """Change the limits that are not None (and not 0, which Docker takes for None): all of them, or none.
 
     They hold at once if it runs, and at every start from now on. UsageError and HostError before anything is changed,
-    HostError with everything as it was when the kernel refuses.
+    HostError with everything as it was when the kernel refuses. ConflictError for `memory_merge` of one that runs.
     """
     if restart is not None:
         from tiffin.containers import policy
@@ -60,6 +60,8 @@ def _update_limits(parts: Parts, container: Container, changes: Resources) -> No
         if before is None:
             raise NotFoundError(f"no such container: {container.name}")
         changes = limits.normalized(changes)
+        if changes.memory_merge is not None:
+            _check_merge(parts, before, changes)
         resources = merged(before.config.resources, changes, counts_swap=parts.cgroups.counts_swap())
         parts.cgroups.validate(resources)
         # The record first: a failure of the kernel can be taken back there, a full disk could not be here.
@@ -78,6 +80,24 @@ def _update_limits(parts: Parts, container: Container, changes: Resources) -> No
             hint = error.hint or _in_use(parts, container, changes)
             raise HostError(f"cannot update container {container.name}: {error.message}", hint=hint) from error
     events.tell(parts, container, "update")
+
+
+def _check_merge(parts: Parts, container: Container, changes: Resources) -> None:
+    """A process is marked for merging before it executes its program, so a running container stays as it is."""
+    config = container.config
+    if changes.memory_merge == bool(config.resources.memory_merge):
+        return
+    if changes.memory_merge:
+        from tiffin.runtime import foreign, ksm
+
+        if config.runtime:
+            resources = config.resources.replace(memory_merge=True)
+            foreign.check(container.replace(config=config.replace(resources=resources)))
+        ksm.check()
+    if status.read_state(parts.paths, container.id).status == "running":
+        raise ConflictError(
+            f"--memory-merge of container {container.name!r} cannot be changed while it runs", hint="stop it first"
+        )
 
 
 def merged(now: Resources, changes: Resources, *, counts_swap: bool) -> Resources:

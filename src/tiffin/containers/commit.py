@@ -59,7 +59,8 @@ def commit(
         if layer is not None:
             parts.layers.objects.syncfs()
         argv = " ".join(container.argv)
-        image = _add(parts, base, document, config, layer, created_ns, author, message, argv, names)
+        asked = container.config.image
+        image = _add(parts, base, asked, document, config, layer, created_ns, author, message, argv, names)
     events.tell(parts, container, "commit", {"comment": message, "imageID": image.id, "imageRef": name or ""})
     for key in names:
         parts.images.tell("tag", image, key)
@@ -153,6 +154,7 @@ def _execution(container: Container, base: Image, of_image: dict[str, Any]) -> d
 def _add(
     parts: Parts,
     base: Image,
+    asked: str,
     document: dict[str, Any],
     config: dict[str, Any],
     layer: tuple[str, int] | None,
@@ -163,6 +165,7 @@ def _add(
     names: list[str],
 ) -> Image:
     from tiffin.images.config import parse_config
+    from tiffin.images.lineage.bases import base_upon
     from tiffin.images.timestamps import format_rfc3339
 
     created = format_rfc3339(created_ns)
@@ -184,4 +187,9 @@ def _add(
         new["author"] = author
     raw_config = json.dumps(new, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
     layers = [(diff_id, parts.layers.info(diff_id).size_bytes) for diff_id in base.layers]
-    return parts.images.add(parse_config(raw_config), [*layers, *([layer] if layer else [])], names)
+    return parts.images.add(
+        parse_config(raw_config),
+        [*layers, *([layer] if layer else [])],
+        names,
+        base=base_upon(parts.database, base, asked),
+    )

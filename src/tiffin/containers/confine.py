@@ -35,7 +35,7 @@ def confinement(
     *,
     init: bool,
 ) -> Confinement:
-    """The compiled seccomp filter of a process, its labels, and whether an init stands before it."""
+    """The compiled seccomp filter of a process, its labels, an init before it or not, its memory merged or not."""
     profile = security.seccomp
     if profile is None and container.config.privileged:
         profile = "unconfined"
@@ -44,4 +44,5 @@ def confinement(
         seccomp=seccomp.load_filter(profile, mask, parts.paths.cache),
         labels=labels,
         init=init,
+        memory_merge=bool(container.config.resources.memory_merge),
     )

@@ -226,6 +226,10 @@ def check(parts: Parts, container: Container) -> None:
         from tiffin.runtime import foreign
 
         foreign.check(container)
+    if config.resources.memory_merge:
+        from tiffin.runtime import ksm
+
+        ksm.check()
     parts.cgroups.validate(config.resources)
     # Unknown names fail here rather than at every start.
     driver = parts.driver(container.driver)

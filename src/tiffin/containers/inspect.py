@@ -211,6 +211,7 @@ def _host_config(container: Container) -> dict[str, Any]:
         # As Docker: a memory limit alone allows as much swap again.
         "MemorySwap": resources.memory_swap_bytes or 2 * (resources.memory_bytes or 0),
         "MemoryReservation": resources.memory_reservation_bytes or 0,
+        "MemoryMerge": bool(resources.memory_merge),
         "NanoCpus": round((resources.cpus or 0) * 1e9),
         "CpuShares": resources.cpu_shares or 0,
         "CpusetCpus": resources.cpuset_cpus or "",

@@ -245,6 +245,11 @@ def prepare(
         joined = mounting.apply(built, joined)
     if edits:
         device_requests.apply(built, container, edits)
+    if config.resources.memory_merge:
+        from tiffin.runtime import ksm
+
+        ksm.check()
+        ksm.switch_on(parts.warn)
     rules = devices.device_rules(nodes, config.privileged, config.device_cgroup_rules)
     with parts.timed("cgroup"):
         cgroup = parts.cgroups.create(container.id, config.resources, rules, delegated=systemd.owner(container))

@@ -27,6 +27,8 @@ def read(parts: Parts, container: Container, state: ContainerState) -> Stats:
         raise ConflictError(f"container {container.name!r} is not running") from error
     host_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     received, sent = _network(state.pid)
+    merging = bool(container.config.resources.memory_merge)
+    pages, profit_bytes = _merged(parts, container) if merging else (0, 0)
     return Stats(
         id=container.id,
         name=container.name,
@@ -41,6 +43,10 @@ def read(parts: Parts, container: Container, state: ContainerState) -> Stats:
         block_written_bytes=used.block_written_bytes or 0,
         pids=used.pids if used.pids is not None else len(parts.cgroups.processes(container.id)),
         pids_limit=limits.pids_limit,
+        memory_merge=merging,
+        merged_pages=pages,
+        merged_bytes=pages * os.sysconf("SC_PAGE_SIZE"),
+        merge_profit_bytes=profit_bytes,
     )
 
 
@@ -55,6 +61,13 @@ def read_all(parts: Parts) -> list[Stats]:
             except ConflictError:
                 continue
     return found
+
+
+def _merged(parts: Parts, container: Container) -> tuple[int, int]:
+    from tiffin.runtime import ksm
+
+    found = ksm.merged(parts.cgroups.processes(container.id))
+    return found.pages, found.profit_bytes
 
 
 def _network(pid: int) -> tuple[int, int]:

@@ -116,7 +116,7 @@ class _Reader:
         for blob, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
             check_layer_type(blob, foreign=True)
             blobs.append(LayerBlob(path=blob.path, diff_id=diff_id, digest=blob.digest, size=blob.size))
-        return Candidate(config=config, layers=tuple(blobs))
+        return Candidate(config=config, layers=tuple(blobs), annotations=manifest.annotations)
 
     def _blob(self, descriptor: Descriptor, kind: str) -> bytes:
         raw = self._archive.document(descriptor.path, f"{kind} {descriptor.digest}")

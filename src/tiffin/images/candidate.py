@@ -10,11 +10,15 @@ from tiffin.model.record import Record
 
 
 class Candidate(Record):
-    """`names` are store keys; `layers` match `config.diff_ids` one to one, base first."""
+    """`names` are store keys; `layers` match `config.diff_ids` one to one, base first.
+
+    `annotations` are the manifest's, where the archive has one.
+    """
 
     config: ParsedConfig
     layers: tuple[LayerBlob, ...]
     names: tuple[str, ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
 
 
 def checked_name(text: object) -> str:

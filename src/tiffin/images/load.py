@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tiffin.images.platform import Platform
     from tiffin.images.store import ImageStore
     from tiffin.model.image import Image
+    from tiffin.state.blobs import Base
 
 
 def load(
@@ -79,7 +80,7 @@ def _load(store: ImageStore, archive: Archive, wanted: Platform | None, path: st
     filed = [(candidate, [archive.layer(store, blob) for blob in candidate.layers]) for candidate in candidates]
     # Names that the store had for an image already are not what was loaded.
     images = [
-        store.add(candidate.config, layers, candidate.names).replace(
+        store.add(candidate.config, layers, candidate.names, base=_base(store, candidate)).replace(
             names=tuple(name for name in candidate.names if "@" not in name)
         )
         for candidate, layers in filed
@@ -87,6 +88,16 @@ def _load(store: ImageStore, archive: Archive, wanted: Platform | None, path: st
     for image in images:
         store.tell("load", image, image.names[0] if image.names else "")
     return images
+
+
+def _base(store: ImageStore, candidate: Candidate) -> Base | None:
+    """What the archive says of the image's base; what is known here already is no worse."""
+    from tiffin.images.lineage.bases import base_of_annotations
+    from tiffin.state.blobs import base_of
+
+    if not candidate.annotations or base_of(store.database, candidate.config.image_id) is not None:
+        return None
+    return base_of_annotations(dict(candidate.annotations), candidate.config.diff_ids, store.database)
 
 
 def _path_of(file: IO[bytes]) -> str:

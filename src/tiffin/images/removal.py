@@ -13,6 +13,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tiffin.images.store import ImageStore
     from tiffin.model.image import Image
+    from tiffin.state.db import Database
+
+
+_MOST_NAMED = 10
 
 
 def remove(store: ImageStore, reference: str, *, force: bool) -> list[str]:
@@ -53,6 +57,7 @@ def _drop(store: ImageStore, image: Image, name: str, force: bool) -> tuple[list
             )
         names = [*image.names, *image.digests]
         lines = [f"Untagged: {dropped}" for dropped in names]
+        _refuse_mounted(store, image, name or _short(image))
         if _held_by_container(store, image, name or _short(image), force):
             records.drop_names(database, names)
             _tell_untagged(store, image, names)
@@ -60,7 +65,28 @@ def _drop(store: ImageStore, image: Image, name: str, force: bool) -> tuple[list
         records.drop_image(database, image.id)
         gone = records.drop_layers(database, dict.fromkeys(reversed(image.layers)))
         blobs.drop_unused_manifests(database)
+        kept = len(set(image.layers)) - len(gone)
+        resting = _resting(database, image) if kept else []
+        if resting:
+            layers = "1 layer" if kept == 1 else f"{kept} layers"
+            lines.append(f"Kept: {layers} that {_joined(resting)} {'rests' if len(resting) == 1 else 'rest'} on")
         return gone, lines
+
+
+def _resting(database: Database, image: Image) -> list[str]:
+    """The images that begin with all of this one's layers, by their first names."""
+    from tiffin.images.lineage.bases import begins_with
+
+    candidates = (records.image_by_id(database, image_id) for image_id in
+                  records.images_with(database, image.layers[-1], len(image.layers) - 1))  # fmt: skip
+    found = [other for other in candidates if other is not None and begins_with(other, image)]
+    found.sort(key=lambda other: (not other.names, other.names))
+    return [other.names[0] if other.names else _short(other) for other in found]
+
+
+def _joined(names: list[str]) -> str:
+    shown = names if len(names) <= _MOST_NAMED else [*names[:_MOST_NAMED], f"{len(names) - _MOST_NAMED} more"]
+    return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else shown[0]
 
 
 def _tell_untagged(store: ImageStore, image: Image, names: list[str]) -> None:
@@ -77,6 +103,18 @@ def _name_meant(image: Image, reference: str) -> str:
     except UsageError:
         return ""
     return key if key in (*image.names, *image.digests) else ""
+
+
+def _refuse_mounted(store: ImageStore, image: Image, shown: str) -> None:
+    """ConflictError when the image is mounted on the host: its files are needed there."""
+    from tiffin.images.mounts import held
+
+    places = held(store.paths).get(image.id)
+    if places:
+        raise ConflictError(
+            f"cannot remove the image {shown}: it is mounted at {', '.join(places)}",
+            hint=f"`tiffin image unmount {shown}` first; --force does not help here",
+        )
 
 
 def _held_by_container(store: ImageStore, image: Image, shown: str, force: bool) -> bool:

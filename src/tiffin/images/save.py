@@ -78,7 +78,7 @@ def save(
         elif isinstance(destination, str):
             _save_file(store, chosen, destination, format, compression, progress)
         else:
-            _write(chosen, _Tar(store, _Told(destination, progress)), format, compression)
+            _write(store, chosen, _Tar(store, _Told(destination, progress)), format, compression)
     for image, names in chosen.values():
         store.tell("save", image, names[0] if names else "")
 
@@ -115,7 +115,13 @@ def _names_of(store: ImageStore, reference: str) -> list[str]:
     return records.names_of_repository(store.database, parsed.name)
 
 
-def _write(chosen: dict[str, tuple[Image, list[str]]], destination: Destination, format: str, compression: str) -> None:
+def _write(
+    store: ImageStore,
+    chosen: dict[str, tuple[Image, list[str]]],
+    destination: Destination,
+    format: str,
+    compression: str,
+) -> None:
     stored: dict[str, StoredLayer] = {}
     written: set[str] = set()
     index: list[dict[str, Any]] = []
@@ -134,7 +140,7 @@ def _write(chosen: dict[str, tuple[Image, list[str]]], destination: Destination,
                 stored[diff_id] = destination.layer(diff_id, compression)
         layers = [stored[diff_id] for diff_id in image.layers]
         config_digest = put_blob(image.raw_config)
-        manifest = _manifest(image, config_digest, layers, compression)
+        manifest = _manifest(image, config_digest, layers, compression, _annotations(store, image))
         manifest_digest = put_blob(manifest)
         index.extend(_descriptors(image, names, manifest_digest, len(manifest)))
         docker.append(
@@ -151,7 +157,9 @@ def _write(chosen: dict[str, tuple[Image, list[str]]], destination: Destination,
     destination.finish()
 
 
-def _manifest(image: Image, config_digest: str, layers: list[StoredLayer], compression: str) -> bytes:
+def _manifest(
+    image: Image, config_digest: str, layers: list[StoredLayer], compression: str, annotations: dict[str, str]
+) -> bytes:
     return _json(
         {
             "schemaVersion": 2,
@@ -165,8 +173,16 @@ def _manifest(image: Image, config_digest: str, layers: list[StoredLayer], compr
                 }
                 for layer in layers
             ],
+            **({"annotations": annotations} if annotations else {}),
         }
     )
+
+
+def _annotations(store: ImageStore, image: Image) -> dict[str, str]:
+    from tiffin.images.lineage.bases import annotations_of_base
+    from tiffin.state.blobs import base_of
+
+    return annotations_of_base(base_of(store.database, image.id))
 
 
 def _descriptors(image: Image, names: list[str], digest: str, size: int) -> list[dict[str, Any]]:
@@ -307,13 +323,13 @@ def _save_file(
         if os.path.exists(path) and not os.path.isfile(path):
             # A device, a FIFO, or /dev/stdout: written to, since a rename would put a file in its place.
             with open(path, "wb") as file:
-                _write(chosen, _Tar(store, _Told(file, progress)), format, compression)
+                _write(store, chosen, _Tar(store, _Told(file, progress)), format, compression)
             return
         target = os.path.realpath(path)  # what a symbolic link leads to is replaced, not the link
         unfinished = f"{target}.{os.getpid()}.unfinished"
         try:
             with open(unfinished, "xb", buffering=0) as file:
-                _write(chosen, _Tar(store, _Told(file, progress)), format, compression)
+                _write(store, chosen, _Tar(store, _Told(file, progress)), format, compression)
             os.rename(unfinished, target)
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -333,7 +349,7 @@ def _save_directory(store: ImageStore, chosen: dict[str, tuple[Image, list[str]]
             raise ConflictError(f"{path!r} exists and is not an empty directory", hint="name a new one")
         os.mkdir(unfinished)
         try:
-            _write(chosen, _Directory(store, unfinished), "oci-dir", compression)
+            _write(store, chosen, _Directory(store, unfinished), "oci-dir", compression)
             os.rename(unfinished, path)
         finally:
             remove_tree(unfinished)

@@ -10,6 +10,8 @@ class Resources(Record):
 
     `memory_swap_bytes` is memory plus swap, as Docker counts it, -1 for unlimited swap; `cpus` is a number of
     processors (1.5 = 150 ms of every 100 ms); `pids_limit` -1 is unlimited.
+    `memory_merge` has the kernel merge equal pages of its processes' memory with those of other such containers; it is
+    fixed while the container runs, and a risk (docs/SECURITY.md).
     """
 
     memory_bytes: int | None = None
@@ -20,3 +22,4 @@ class Resources(Record):
     cpuset_cpus: str | None = None
     cpuset_mems: str | None = None
     pids_limit: int | None = None
+    memory_merge: bool | None = None

@@ -113,6 +113,8 @@ class BlobStream:
             try:
                 self._response = self._open()
             except failures.Unreachable as failure:
+                if self._tries.exhausted:
+                    raise
                 # A server that was just there may be on its way back: its refusal counts as one more cut.
                 told = failures.Unreachable(failure.message, hint=failure.hint, again=True)
                 continue
@@ -128,6 +130,10 @@ class BlobStream:
         if response.status == 206 and not self._continues(response):
             response.close()
             response = self._ask({}, (200,))
+        if "text/html" in response.headers.get("Content-Type", "") and self._announced(response) != self._expected:
+            response.close()
+            page = failures.explanation(response.status, response.headers, b"")
+            raise RegistryError(f"{self._host.name}: blob {self._digest}: {page}")
         self._skip = self._position if response.status == 200 else 0
         if response.status == 200:
             self._etag = response.headers.get("ETag", "")

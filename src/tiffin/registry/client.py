@@ -5,7 +5,7 @@ from __future__ import annotations
 from tiffin.errors import InvalidImageError, NotFoundError, RegistryError, TiffinError
 from tiffin.model.record import Record
 from tiffin.registry import failures
-from tiffin.registry.names import Repository
+from tiffin.registry.names import Repository, check_digest, check_host, check_reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ ALL_MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
+_MOST_PAGES = 10_000
 CHUNK_BYTES = 16 * 1024 * 1024
 
 
@@ -78,12 +79,13 @@ class Registries:
         from tiffin.registry.transport import Patience, Transport, sleep_s
 
         self.settings = load_settings() if settings is None else settings
-        self.credentials = credentials or Credentials()
         self._warn = warn or (lambda sentence: None)
+        self.credentials = credentials or Credentials(helpers=self.settings.credential_helpers, warn=self._warn)
         self._transport = Transport(user_agent=user_agent or f"tiffin/{__version__}", patience=patience or Patience())
         self._sleep = sleep or sleep_s
         self._lock = Lock()
-        self._hosts: dict[tuple[str, bool | None, str, bool], Host] = {}
+        self._hosts: dict[tuple[Place, str], Host] = {}
+        self._scopes: dict[Repository, str] = {}
         self._chosen: dict[Repository, Place] = {}
         self._dead: set[str] = set()
 
@@ -103,8 +105,15 @@ class Registries:
         """Ask a registry whether it lets us in: GET /v2/."""
         self._host(self.settings.place_of_host(host)).check()
 
+    def log_in(self, host: str) -> str:
+        """As `check`; an identity token to use in place of the password where there is one, else ""."""
+        asked = self._host(self.settings.place_of_host(host))
+        asked.log_in()
+        return asked.authorizer.identity_token
+
     def resolve(self, repository: Repository, reference: str) -> Resolved:
         """What a tag or digest stands for, without getting it. NotFoundError when it is not there."""
+        check_reference(reference)
         return self._read(repository, reference, lambda host, place: self._resolve(host, place, reference))
 
     def _resolve(self, host: Host, place: Repository, reference: str) -> Resolved:
@@ -136,6 +145,7 @@ class Registries:
         self, repository: Repository, reference: str, *, accept: tuple[str, ...] = ALL_MANIFESTS
     ) -> ManifestReply:
         """Get a manifest or index of at most 4 MiB, and verify its digest. NotFoundError, InvalidImageError."""
+        check_reference(reference)
         return self._read(repository, reference, lambda host, place: self._manifest(host, place, reference, accept))
 
     def _manifest(self, host: Host, place: Repository, reference: str, accept: tuple[str, ...]) -> ManifestReply:
@@ -173,6 +183,8 @@ class Registries:
         """
         from tiffin.registry.blobs import BlobStream
 
+        check_digest(digest)
+
         def action(host: Host, place: Repository) -> BlobStream:
             return BlobStream(host, f"/v2/{place.path}/blobs/{digest}", _pull(place), digest, size)
 
@@ -180,6 +192,7 @@ class Registries:
 
     def blob_size(self, repository: Repository, digest: str) -> int | None:
         """How long a blob is that `repository` itself (no mirror) has; None when it has none of that digest."""
+        check_digest(digest)
         host = self._host_to_write(repository)
         try:
             reply = host.fetch(
@@ -199,6 +212,7 @@ class Registries:
         """Have the registry take a blob over from another of its repositories; False when it does not."""
         from tiffin.registry.upload import mount
 
+        check_digest(digest)
         if source.host != repository.host:
             return False
         return mount(self._host_to_write(repository), repository, digest, source)
@@ -221,6 +235,8 @@ class Registries:
         """
         from tiffin.registry.upload import Upload
 
+        if digest is not None:
+            check_digest(digest)
         host = self._host_to_write(repository)
         return Upload(host, repository, make, digest, size, chunk_bytes, progress).run()
 
@@ -228,6 +244,7 @@ class Registries:
         """Store a manifest or index under a tag or its digest; returns its digest."""
         from tiffin.registry.referrers import record_subject
 
+        check_reference(reference)
         host = self._host_to_write(repository)
         digest, subject_known = self._put(host, repository, reference, media_type, body)
         if not subject_known:
@@ -261,6 +278,7 @@ class Registries:
 
     def delete_manifest(self, repository: Repository, digest: str) -> None:
         """Have a registry forget a manifest. NotFoundError; RegistryError where it allows no deletion."""
+        check_digest(digest)
         host = self._host_to_write(repository)
         host.fetch(
             "DELETE",
@@ -288,6 +306,8 @@ class Registries:
         Where the registry has no referrers API, the index under the tag "sha256-<hex>" is read.
         """
         from tiffin.registry.referrers import find
+
+        check_digest(digest)
 
         def action(host: Host, place: Repository) -> list[dict[str, Any]]:
             return find(self, host, place, digest, artifact_type)
@@ -349,8 +369,9 @@ class Registries:
     def _host(self, place: Place) -> Host:
         from tiffin.registry.host import Host
 
-        name = place.repository.host
-        key = (name, place.insecure, place.ca, place.is_mirror)
+        check_host(place.repository.host)
+        scope = self._scope(place.repository)
+        key = (place.replace(repository=Repository(host=place.repository.host, path="")), scope)
         with self._lock:
             host = self._hosts.get(key)
             if host is None:
@@ -358,24 +379,31 @@ class Registries:
                     place,
                     self.settings,
                     self._transport,
-                    _Once(self.credentials, name),
+                    _Once(self.credentials, scope),
                     self._sleep,
                     patient=not place.is_mirror,
                 )
             return host
 
+    def _scope(self, repository: Repository) -> str:
+        with self._lock:
+            scope = self._scopes.get(repository)
+            if scope is None:
+                scope = self._scopes[repository] = self.credentials.scope(repository.host, repository.path)
+            return scope
+
 
 class _Once:
     """A host's credential, looked up when it is first needed: helpers are programs that take their time."""
 
-    def __init__(self, credentials: Credentials, host: str) -> None:
+    def __init__(self, credentials: Credentials, scope: str) -> None:
         self._credentials = credentials
-        self._host = host
+        self._scope = scope
         self._found: list[Credential | None] = []
 
     def __call__(self) -> Credential | None:
         if not self._found:
-            self._found.append(self._credentials.get(self._host))
+            self._found.append(self._credentials.get(self._scope))
         return self._found[0]
 
 
@@ -384,7 +412,8 @@ def pages(host: Host, path: str, scopes: tuple[str, ...], doing: str) -> Iterato
     import json
     from urllib.parse import urljoin, urlsplit
 
-    for _ in range(10_000):
+    seen = {path}
+    while True:
         reply = host.fetch("GET", path, scopes=scopes, doing=doing)
         try:
             document = json.loads(reply.body)
@@ -399,7 +428,9 @@ def pages(host: Host, path: str, scopes: tuple[str, ...], doing: str) -> Iterato
             return
         parts = urlsplit(urljoin(reply.url, target[1:]))
         path = f"{parts.path}?{parts.query}"
-    raise RegistryError(f"{host.name}: {doing}: the list does not end")
+        if path in seen or len(seen) > _MOST_PAGES:
+            raise RegistryError(f"{host.name}: {doing}: the list goes in a circle")
+        seen.add(path)
 
 
 def push_scopes(repository: Repository) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiffin.errors import InvalidImageError, RegistryError
+from tiffin.errors import InvalidImageError, RegistryDenied, RegistryError
 from tiffin.model.record import Record
 from tiffin.registry import failures
 from tiffin.registry.auth import Authorizer
@@ -29,6 +29,7 @@ _MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PROBE_S = 10.0
 _SHORT = 64 * 1024
+_HELLO = "GET /v2/"
 
 
 class Reply(Record):
@@ -60,12 +61,13 @@ class Host:
         self._settings = settings
         self._transport = transport
         self._sleep = sleep
+        self._credential = credential
         self._attempts = None if patient else 1
         self._lock = Lock()
         self._base = ""
         plain = place.insecure if place.insecure is not None else is_loopback(self.name)
         self._plain_allowed = plain
-        self.authorizer = Authorizer(self.name, credential, self._fetch_token, plain_allowed=plain)
+        self.authorizer = Authorizer(self.name, credential, self._fetch_token, plain_allowed=bool(place.insecure))
 
     def fetch(
         self,
@@ -89,7 +91,7 @@ class Host:
         while True:
             try:
                 response, url = self._exchange(method, path, scopes, headers or {}, body)
-                data = self._body(response, limit_bytes if response.status in expected else LARGEST_DOCUMENT)
+                data = self._body(response, limit_bytes if response.status in expected else LARGEST_DOCUMENT, doing)
             except failures.Unreachable as error:
                 tries.failed(error)
                 continue
@@ -114,7 +116,7 @@ class Host:
                 response, url = self._exchange("GET", path, scopes, headers or {}, None)
                 if response.status in expected:
                     return response
-                data = self._body(response, LARGEST_DOCUMENT)
+                data = self._body(response, LARGEST_DOCUMENT, doing)
             except failures.Unreachable as error:
                 tries.failed(error)
                 continue
@@ -126,16 +128,30 @@ class Host:
 
     def check(self) -> None:
         """GET /v2/ with our credentials. RegistryDenied when they are not good."""
-        self.fetch("GET", "/v2/", doing="")
+        self.fetch("GET", "/v2/", doing=_HELLO)
+
+    def log_in(self) -> None:
+        """As `check`, and ask for an identity token on the way."""
+        self._found()
+        self.authorizer.log_in()
+        self.check()
 
     def _refused(self, tries: Attempts, doing: str, response: BaseHTTPResponse, data: bytes, url: str) -> None:
         host = host_of(url)
         shown = self.name if host == host_of(self._base) else f"{host} (where {self.name} sent us)"
         error = failures.of_answer(shown, doing, response.status, response.headers, data)
+        if isinstance(error, RegistryDenied) and shown == self.name:
+            error.hint = self._about_credentials()
         if response.status == BUSY or response.status in PASSING:
             tries.refused(shown, response.status, response.headers, error)
             return
         raise error
+
+    def _about_credentials(self) -> str:
+        known = self._credential()
+        if known is None:
+            return f"log in with `tiffin login {self.name}`"
+        return f"they came from {known.source}; `tiffin login {self.name}` tries others"
 
     def _exchange(
         self,
@@ -164,8 +180,6 @@ class Host:
     def _follow(
         self, method: str, url: str, headers: dict[str, str], body: MakeBody | None
     ) -> tuple[BaseHTTPResponse, str]:
-        from urllib.parse import urljoin
-
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._send(method, url, headers, body)
             location = response.headers.get("Location", "")
@@ -173,19 +187,26 @@ class Host:
                 return response, url
             if method not in ("GET", "HEAD") and response.status not in (307, 308):
                 return response, url
-            target = urljoin(url, location)
             _dismiss(response)
-            if not target.startswith(("https://", "http://")):
-                raise RegistryError(f"{host_of(url)} redirects to what is no web address: {target[:200]!r}")
-            if url.startswith("https://") and not target.startswith("https://") and not self._place.insecure:
-                raise RegistryError(
-                    f"{host_of(url)} redirects to {host_of(target)} without encryption",
-                    hint=f"insecure = true for {self.name} in registries.toml allows it",
-                )
+            target = self.redirected(url, location)
             if _origin(target) != _origin(url):
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             url = target
         raise RegistryError(f"{self.name} redirects more than {_MAX_REDIRECTS} times")
+
+    def redirected(self, url: str, location: str) -> str:
+        """The address that `location` leads to from `url`. RegistryError for one that must not be followed."""
+        from urllib.parse import urljoin
+
+        target = urljoin(url, location)
+        if not target.startswith(("https://", "http://")):
+            raise RegistryError(f"{host_of(url)} redirects to what is no web address: {target[:200]!r}")
+        if url.startswith("https://") and not target.startswith("https://") and not self._place.insecure:
+            raise RegistryError(
+                f"{host_of(url)} redirects to {host_of(target)} without encryption",
+                hint=f"insecure = true for {self.name} in registries.toml allows it",
+            )
+        return target
 
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], body: MakeBody | None, connect_s: float | None = None
@@ -212,43 +233,38 @@ class Host:
     def _found(self) -> str:
         """The registry's address, found out with the first request."""
         with self._lock:
-            if not self._base:
-                tries = self.attempts()
-                while True:
-                    try:
-                        self._base = self._probe(tries)
-                        break
-                    except failures.Unreachable as error:
-                        tries.failed(error)
+            tries = self.attempts()
+            while not self._base:
+                try:
+                    self._base = self._probe(tries)
+                except failures.Unreachable as error:
+                    tries.failed(error)
             return self._base
 
     def _probe(self, tries: Attempts) -> str:
+        """Ask who is there, by HTTPS and where that is allowed by HTTP; "" when it is to be asked again."""
         schemes = ("https", "http") if self._plain_allowed else ("https",)
         for scheme in schemes:
-            base = f"{scheme}://{self.name}"
-            last = scheme == schemes[-1]
+            base, last = f"{scheme}://{self.name}", scheme == schemes[-1]
             try:
                 response = self._send("GET", f"{base}/v2/", {}, None, None if last else _PROBE_S)
-                data = self._body(response, LARGEST_DOCUMENT)
+                data = self._body(response, LARGEST_DOCUMENT, _HELLO)
             except failures.Unreachable as error:
                 if last or not error.other_scheme:
                     raise
                 continue
-            if response.status == 400 and scheme == "http" and b"HTTPS" in data:
-                raise failures.Unreachable(f"{self.name} speaks HTTPS only, and not as it should")
-            self._base = base
             if response.status in (200, 401) and not failures.is_page(response.headers, data):
                 self.authorizer.challenged(response.headers.get("WWW-Authenticate", ""))
                 return base
-            self._base = ""
-            refusal = failures.of_answer(self.name, "GET /v2/", response.status, response.headers, data)
+            refusal = failures.of_answer(self.name, _HELLO, response.status, response.headers, data)
             if response.status == BUSY or response.status in PASSING:
                 tries.refused(self.name, response.status, response.headers, refusal)
-                raise failures.Unreachable(refusal.message, again=True)
+                return ""
+            # That there is no /v2/ does not mean that what is asked for is not there.
             raise refusal if isinstance(refusal, RegistryError) else RegistryError(refusal.message)
         raise AssertionError("a scheme is tried, or its failure raised")
 
-    def _body(self, response: BaseHTTPResponse, limit_bytes: int) -> bytes:
+    def _body(self, response: BaseHTTPResponse, limit_bytes: int, doing: str) -> bytes:
         from urllib3 import exceptions
 
         data = bytearray()
@@ -259,7 +275,7 @@ class Host:
             raise failures.of_connection(self.name, error) from error
         if len(data) > limit_bytes:
             response.close()
-            raise InvalidImageError(f"{self.name} answered with more than {limit_bytes // 1024 // 1024} MiB")
+            raise InvalidImageError(f"{self.name}: {doing}: the answer has more than {limit_bytes // 1024 // 1024} MiB")
         response.release_conn()
         return bytes(data)
 
@@ -270,7 +286,7 @@ class Host:
         while True:
             try:
                 response, _ = self._follow(method, url, dict(headers), (lambda: body) if body is not None else None)
-                data = self._body(response, LARGEST_DOCUMENT)
+                data = self._body(response, LARGEST_DOCUMENT, "token")
             except failures.Unreachable as error:
                 told = failures.Unreachable(
                     f"the token server of {self.name} fails: {error.message}", hint=error.hint, again=error.again

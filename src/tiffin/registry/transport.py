@@ -93,7 +93,7 @@ class Transport:
                 decode_content=False,
             )
         except exceptions.LocationParseError:
-            raise UsageError(f"{url!r} is no address") from None
+            raise UsageError(f"{host} is no host with a port") from None
         except exceptions.HTTPError as error:
             failure = failures.of_connection(host, error, proxy=_shown(proxy), certificates=certificates)
             raise failure from error

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 256 * 1024
 _LARGEST_CHUNK = 256 * 1024 * 1024
+OUT_OF_ORDER = 416
 _OCTETS = {"Content-Type": "application/octet-stream"}
 
 
@@ -70,6 +71,7 @@ class Upload:
         self._chunk_bytes = max(1, chunk_bytes)
         self._progress = progress or (lambda done: None)
         self._scopes = push_scopes(repository)
+        self._begun = host.attempts()
         self._tries = host.attempts()
         self._sha256 = hashlib.sha256()
 
@@ -79,12 +81,13 @@ class Upload:
 
         while True:
             self._sha256 = hashlib.sha256()
+            self._tries = self._host.attempts()
             try:
                 if self._digest and self._size is not None and self._size <= self._chunk_bytes:
                     return self._whole(self._digest, self._size)
                 return self._chunked()
             except _Anew as lost:
-                self._tries.failed(lost.cause)
+                self._begun.failed(lost.cause)
                 self._progress(0)
 
     def _start(self) -> tuple[str, Reply]:
@@ -145,6 +148,7 @@ class Upload:
         end = offset + len(chunk)
         sent = offset
         while True:
+            refusal: failures.Refused | None = None
             rest = chunk[sent - offset :]
             headers = {**_OCTETS, "Content-Range": f"{sent}-{end - 1}"}
             try:
@@ -154,7 +158,7 @@ class Upload:
                     scopes=self._scopes,
                     headers=headers,
                     body=lambda rest=rest: rest,  # type: ignore[misc]
-                    expected=(202, 416, *PASSING),
+                    expected=(202, OUT_OF_ORDER, *PASSING),
                     attempts=1,
                     doing=f"upload to {self._repository}",
                 )
@@ -166,16 +170,21 @@ class Upload:
                 if reply.status == 202:
                     self._tries.progressed()
                     return _location(self._host, reply)
-                refusal = failures.of_answer(
-                    self._host.name, f"upload to {self._repository}", reply.status, reply.headers, reply.body
-                )
+                said = failures.explanation(reply.status, reply.headers, reply.body)
+                refusal = failures.Refused(f"{self._host.name}: upload to {self._repository}: {said}", reply.status)
                 self._tries.failed(refusal)
+            before = sent
             location, sent = self._where(location, offset, end)
+            if refusal is not None and refusal.status == OUT_OF_ORDER and sent == before:
+                raise _Anew(refusal)  # it contradicts itself
             if sent == end:
                 return location
 
     def _where(self, location: str, offset: int, end: int) -> tuple[str, int]:
-        """Ask how far an upload has come; it must be inside of the current chunk."""
+        """Ask how far an upload has come; it must be inside of the current chunk.
+
+        Some registries (distribution among them) cannot tell once a part of a chunk has arrived: then begin anew.
+        """
         try:
             reply = self._host.fetch(
                 "GET",
@@ -184,8 +193,8 @@ class Upload:
                 expected=(200, 202, 204),
                 doing=f"upload to {self._repository}",
             )
-        except TiffinError as error:
-            raise self._lost(error) from None
+        except (failures.Refused, NotFoundError) as error:
+            raise _Anew(error) from None
         have = _ranged(reply)
         if not offset <= have <= end:
             raise _Anew(RegistryError(f"{self._host.name} has {have} bytes of an upload, not {offset} to {end}"))
@@ -267,14 +276,12 @@ class _Source:
 
 def _location(host: Host, reply: Reply, default: str = "") -> str:
     """The absolute address that an answer names for the next request."""
-    from urllib.parse import urljoin
-
     location = reply.headers.get("Location", "")
     if not location:
         if default:
             return default
         raise RegistryError(f"{host.name} does not say where to upload to")
-    return urljoin(reply.url, location)
+    return host.redirected(reply.url, location)
 
 
 def _ranged(reply: Reply) -> int:

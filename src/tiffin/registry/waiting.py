@@ -39,6 +39,10 @@ class Attempts:
             raise error
         self._sleep(self._patience.wait_s(self._failed))
 
+    @property
+    def exhausted(self) -> bool:
+        return self._failed >= self._limit
+
     def progressed(self) -> None:
         """Something came through: what failed before does not count any more."""
         self._failed = 0

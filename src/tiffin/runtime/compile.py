@@ -104,6 +104,8 @@ class Confinement(Record):
     """How many descriptors the program gets beyond its standard streams."""
     listening: bool = False
     """Whether it is told of them as sd_listen_fds(3) has it; the environment then has room for its process ID."""
+    memory_merge: bool = False
+    """Whether the kernel merges equal pages of its memory, and of all that it starts."""
 
 
 def compile_launch(
@@ -316,6 +318,9 @@ def add_process(
 
     `before_exec` adds operations that run with the program's own rights, before a filter that would hinder them.
     """
+    if confinement.memory_merge:
+        # Before a filter that may know no such call.
+        plan.add("MEMORY_MERGE", doing="have the kernel merge the container's memory")
     add_limits(plan, process, 0)
     if not any(name == "OOM_SCORE_ADJ" for name, _, _ in plan):
         add_oom_score(plan, process)

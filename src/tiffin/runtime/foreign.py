@@ -77,6 +77,8 @@ def check(container: Container) -> None:
         raise NotSupportedError(f"--init {so_far}: the init is a part of Tiffin's own launcher")
     if config.log.driver == "passthrough":
         raise NotSupportedError(f"--log-driver passthrough {so_far}")
+    if config.resources.memory_merge:
+        raise NotSupportedError(f"--memory-merge {so_far}: it is Tiffin's own launcher that asks the kernel for it")
     if container.uid_maps:
         raise NotSupportedError(f"a user namespace {so_far}")
     if config.systemd == ALWAYS:

@@ -218,6 +218,10 @@ def _hint(name: str, number: int) -> str | None:
         )
     if number in (errno.ELOOP, errno.ENOTDIR) and name in ("MOUNT_IN", "BIND_IN"):
         return "the image has a link or a file where a directory must be"
+    if name == "MEMORY_MERGE" and number == errno.EINVAL:
+        from tiffin.runtime import ksm
+
+        return ksm.NEEDED
     if name == "OOM_SCORE_ADJ" and number == errno.EACCES:
         return "this host does not let it be lowered: that needs CAP_SYS_RESOURCE"
     if name == "RLIMIT" and number == errno.EPERM:

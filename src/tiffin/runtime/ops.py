@@ -75,6 +75,7 @@ OPS: dict[str, tuple[int, str]] = {
     "DOMAINNAME": (42, "s"),
     "RLIMIT": (43, "uuuu"),  # resource number, soft, hard, 1 = a refusal is no failure, 2 = only raise the hard limit
     "OOM_SCORE_ADJ": (44, "u"),  # value + 1000
+    "MEMORY_MERGE": (106, ""),  # have the kernel merge equal pages of the program and of what it starts
     "UMASK": (45, "u"),
     "CHDIR": (46, "su"),  # path, 1 = make it if missing
     "LSM_EXEC": (47, "ss"),  # attribute file below /proc/self/attr, label

@@ -170,6 +170,20 @@ def base_of(database: Database, image_id: str) -> Base | None:
     return Base(name=row[0], digest=row[1], base_id=row[2], layer_count=row[3]) if row else None
 
 
+def all_bases(database: Database) -> dict[str, Base]:
+    """What is recorded of every image's base, by the image's ID."""
+    rows = database.rows("SELECT image_id, name, digest, base_id, layer_count FROM image_bases")
+    return {row[0]: Base(name=row[1], digest=row[2], base_id=row[3], layer_count=row[4]) for row in rows}
+
+
+def images_of_manifests(database: Database) -> dict[str, list[str]]:
+    """The IDs of the images that came with each manifest or index, by its digest."""
+    found: dict[str, list[str]] = {}
+    for digest, image_id in database.rows("SELECT digest, image_id FROM image_manifests ORDER BY digest, image_id"):
+        found.setdefault(digest, []).append(image_id)
+    return found
+
+
 def made_upon(database: Database, base_id: str) -> list[str]:
     """IDs of the images that record this one as their base."""
     return [

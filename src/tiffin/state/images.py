@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tiffin.model.image import Image, image_config
 from tiffin.plain_json import loads
+from tiffin.state import tags
 from tiffin.state.db import now_ns
 
 TYPE_CHECKING = False
@@ -80,7 +81,7 @@ def _set_tag(database: Database, name: str, image_id: str, now: int) -> None:
     if database.row("SELECT 1 FROM tags WHERE name = ? AND image_id = ?", (name, image_id)):
         return
     database.execute("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", (name, image_id, now))
-    database.execute("INSERT INTO tag_history VALUES (?, ?, ?)", (name, image_id, now))
+    tags.add_move(database, tags.Move(name=name, image_id=image_id, moved_ns=now))
 
 
 def image_by_id(database: Database, image_id: str) -> Image | None:
@@ -93,6 +94,11 @@ def id_of_name(database: Database, name: str) -> str | None:
     """The ID of the image that "name:tag" or "name@digest" stands for."""
     row = database.row("SELECT image_id FROM tags WHERE name = ?", (name,))
     return str(row[0]) if row else None
+
+
+def all_names(database: Database) -> dict[str, str]:
+    """Every name and digest reference, with the ID of the image that it stands for."""
+    return dict(database.rows("SELECT name, image_id FROM tags"))
 
 
 def ids_with_prefix(database: Database, digits: str, limit: int = 10) -> list[str]:
@@ -153,6 +159,12 @@ def made_from(database: Database, container_id: str, image_id: str) -> bool:
     """Whether the image is the container's own, not one that it has mounted."""
     row = database.row("SELECT 1 FROM containers WHERE id = ? AND image_id = ?", (container_id, image_id))
     return row is not None
+
+
+def images_with(database: Database, diff_id: str, position: int) -> list[str]:
+    """IDs of the images that have a layer at this position, counted from the base, which is at 0."""
+    rows = database.rows("SELECT image_id FROM image_layers WHERE diff_id = ? AND position = ?", (diff_id, position))
+    return [row[0] for row in rows]
 
 
 def drop_names(database: Database, names: Iterable[str]) -> None:

@@ -42,11 +42,18 @@ class Garbage(Record):
 
 
 class ImageUsage(Record):
-    """Disk that an image's contents take, in bytes: what only it has, and what other images have too."""
+    """What only this image has, and what others have too, in bytes, by two measures.
+
+    `unique_bytes` and `shared_bytes` are sizes of the files that the image shows, which add up to its size.
+    `unique_disk_bytes` and `shared_disk_bytes` are disk: of contents, each once and hidden ones as well, of layers' own
+    files, and of what drivers made of the image. The first of them is what its removal would free.
+    """
 
     image_id: str
     unique_bytes: int
     shared_bytes: int
+    unique_disk_bytes: int
+    shared_disk_bytes: int
 
 
 class StoreUsage(Record):
@@ -152,22 +159,29 @@ def disk_usage(
 
     per_layer: dict[str, list[str]] = {}
     per_image: dict[str, set[str]] = {}
-    users: dict[str, int] = {}
+    users: dict[str, int] = {}  # of objects, and of layers by their diff_ids
     for image_id, diff_ids in images.items():
-        mine: set[str] = set()
+        mine: set[str] = set(diff_ids)
         for diff_id in diff_ids:
             if diff_id not in per_layer:
                 per_layer[diff_id] = layers.objects_of(diff_id)
             mine.update(per_layer[diff_id])
         per_image[image_id] = mine
-        for digest in mine:
-            users[digest] = users.get(digest, 0) + 1
-    sizes = {digest: _disk(objects.path(digest)) for digest in users}
+        for name in mine:
+            users[name] = users.get(name, 0) + 1
+    disk = {name: layers.size_on_disk(name) if name in per_layer else _disk(objects.path(name)) for name in users}
     usages = []
     for image_id, mine in per_image.items():
-        unique = sum(sizes[digest] for digest in mine if users[digest] == 1)
-        shared = sum(sizes[digest] for digest in mine if users[digest] > 1)
-        usages.append(ImageUsage(image_id=image_id, unique_bytes=unique, shared_bytes=shared))
+        shown = _shown_sizes(layers, images[image_id])
+        shared = sum(size for digest, size in shown.items() if users[digest] > 1)
+        prepared = tree_usage(f"{paths.images}/{image_id.removeprefix('sha256:')}")[0]
+        usages.append(
+            ImageUsage(
+                image_id=image_id, unique_bytes=sum(shown.values()) - shared, shared_bytes=shared,
+                unique_disk_bytes=sum(disk[name] for name in mine if users[name] == 1) + prepared,
+                shared_disk_bytes=sum(disk[name] for name in mine if users[name] > 1),
+            )
+        )  # fmt: skip
     count, objects_bytes = objects.disk_usage()
     all_layers = list(layers)
     return StoreUsage(
@@ -178,6 +192,21 @@ def disk_usage(
         prepared_bytes=tree_usage(paths.images)[0],
         images=tuple(usages),
     )
+
+
+def _shown_sizes(layers: LayerStore, diff_ids: Sequence[str]) -> dict[str, int]:
+    """Bytes by content of the files that these layers show together, as many times as there are inodes with it."""
+    from tiffin.storage.entry import REGULAR
+    from tiffin.storage.tree import flatten
+
+    sizes: dict[str, int] = {}
+    seen: set[int] = set()
+    for _, node in flatten(layers.entries(diff_id) for diff_id in diff_ids).walk():
+        entry = node.entry
+        if entry.kind == REGULAR and entry.object is not None and id(node) not in seen:
+            seen.add(id(node))
+            sizes[entry.object] = sizes.get(entry.object, 0) + entry.size
+    return sizes
 
 
 def check_store(

@@ -52,13 +52,15 @@ def mounted(
     binds: Sequence[Bind] = (),
     *,
     read_only: bool = False,
+    attributes: int = 0,
     userns_fd: int = -1,
 ) -> int:
     """The root that `steps` make at `target`, with `binds` in it, as a descriptor (O_PATH) to be closed by the caller.
 
-    `userns_fd` is the user namespace whose ids steps and binds are mapped to. A bind whose source or place is missing
-    is left out. Raises `OSError`.
+    `attributes` are MS_* flags of that root, such as MS_NOSUID; `userns_fd` is the user namespace whose ids steps and
+    binds are mapped to. A bind whose source or place is missing is left out. Raises `OSError`.
     """
+    root_flags = attributes | (MS_RDONLY if read_only else 0)
     found: list[int] = []
 
     def work(calls: MountCalls) -> None:
@@ -70,8 +72,8 @@ def mounted(
                 else:
                     calls.mount(step.source, step.target, step.fstype, step.flags, step.data, "mounting the root")
                 done.append(step.target)
-            if read_only:
-                calls.mount("none", target, "", MS_REMOUNT | MS_BIND | MS_RDONLY, "", "a read-only root")
+            if root_flags:
+                calls.mount("none", target, "", MS_REMOUNT | MS_BIND | root_flags, "", "a root that is limited")
             for bind in binds:
                 _bind(calls, target, bind, userns_fd)
             found.append(calls.open_tree(target, recursive=bool(binds)))

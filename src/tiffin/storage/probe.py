@@ -79,8 +79,8 @@ class MountCalls:
         """Have this thread go to another mount namespace; setns(2)."""
         self._checked(self._libc.setns(namespace_fd, CLONE_NEWNS), "entering the mount namespace")
 
-    def umount(self, target: str) -> None:
-        self._checked(self._libc.umount2(os.fsencode(target), MNT_DETACH), f"unmounting {target}")
+    def umount(self, target: str, flags: int = MNT_DETACH) -> None:
+        self._checked(self._libc.umount2(os.fsencode(target), flags), f"unmounting {target}")
 
 
 def in_private_mounts(work: Callable[[MountCalls], None]) -> OSError | None:

@@ -113,7 +113,7 @@ def _headers(entry: Entry, size: int, exact: bool, records: bytes) -> bytes:
     seconds = entry.mtime_s
     if (exact and entry.mtime_ns) or not 0 <= seconds < 1 << 33:
         records += _record(b"mtime", _time(seconds, entry.mtime_ns if exact else 0))
-    for xattr, content in entry.xattrs if entry.kind in (REGULAR, DIRECTORY) else ():
+    for xattr, content in entry.xattrs if entry.kind not in (HARDLINK, WHITEOUT, OPAQUE) else ():
         records += _record(b"SCHILY.xattr." + xattr, content)
     block = _block(name[:100], entry.mode, entry.uid, entry.gid, size, seconds, _TYPES[entry.kind], link[:100],
                    entry.major, entry.minor)  # fmt: skip

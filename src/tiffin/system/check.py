@@ -21,6 +21,8 @@ def check(parts: Parts, *, contents: bool) -> list[str]:
         problems = [f"the state database is damaged: {finding}" for finding in parts.database.check()]
         if problems:
             return problems
+        with store_lock(parts.paths, exclusive=True):
+            pass  # a child of a killed command may take a moment to end with it; what it leaves is finished then
         parts.images.finish()
         with store_lock(parts.paths, exclusive=True):
             images = image_records.all_images(parts.database)
@@ -34,10 +36,12 @@ def check(parts: Parts, *, contents: bool) -> list[str]:
             )
     except TiffinError as error:
         return [str(error)]
+    from tiffin.images.mounts import check as check_mounts
     from tiffin.pods.manage import check as check_pods
     from tiffin.volumes.manage import check as check_volumes
 
-    return problems + _containers(parts) + check_volumes(parts) + check_pods(parts)
+    of_mounts = check_mounts(parts.paths, {image.id for image in images})
+    return problems + _containers(parts) + check_volumes(parts) + check_pods(parts) + of_mounts
 
 
 def _litter(parts: Parts) -> list[str]:

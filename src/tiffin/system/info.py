@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def info(parts: Parts) -> dict[str, Any]:
     """Docker's field names where they fit; what is Tiffin's own stands under "Tiffin"."""
     from tiffin.launcher_path import launcher_path
+    from tiffin.runtime import ksm
     from tiffin.runtime.foreign import found
 
     containers = [pause.read_state(parts, container.id) for container, _ in records.all_containers(parts.database)]
@@ -58,6 +59,7 @@ def info(parts: Parts) -> dict[str, Any]:
             "Launcher": launcher_path(),
             "Database": parts.paths.database,
             "Networks": ["none", "host"],
+            "MemoryMerging": ksm.state() or {},
         },
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tiffin.containers import end
 from tiffin.errors import ConflictError, NotFoundError, UsageError
+from tiffin.images import mounts
 from tiffin.model.record import Record
 from tiffin.state import blobs, events, status
 from tiffin.state import containers as records
@@ -168,6 +169,7 @@ def _unused(parts: Parts, everything: bool, going: set[str]) -> list[Image]:
     staying = [container for container, _ in records.all_containers(parts.database) if container.id not in going]
     used = {container.image_id for container in staying}
     used |= {mount.source for container in staying for mount in container.config.mounts if mount.type == "image"}
+    used |= mounts.held(parts.paths).keys()
     return [
         image
         for image in image_records.all_images(parts.database)

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def disk_usage(parts: Parts) -> dict[str, Any]:
-    """Bytes on disk, in the rows that `docker system df` has, and per image and container."""
+    """Bytes on disk, in the rows that `docker system df` has, and per image and container.
+
+    Of an image `Size` is what its files' sizes add up to, and `SharedSize` and `UniqueSize` are parts of that.
+    `DiskSize` is the disk that all it needs takes, `UniqueDiskSize` what its removal would free.
+    """
     images = image_records.all_images(parts.database)
     containers = []
     used: dict[str, int] = {}
@@ -58,6 +62,8 @@ def disk_usage(parts: Parts) -> dict[str, Any]:
             "Size": image.size_bytes,
             "UniqueSize": per_image[image.id].unique_bytes,
             "SharedSize": per_image[image.id].shared_bytes,
+            "DiskSize": per_image[image.id].unique_disk_bytes + per_image[image.id].shared_disk_bytes,
+            "UniqueDiskSize": per_image[image.id].unique_disk_bytes,
             "Containers": used.get(image.id, 0),
         }
         for image in images

@@ -111,7 +111,8 @@ def load_default_profile(root: str = "") -> bool:
     if done.returncode:
         said = done.stderr.strip().splitlines()
         reason = said[-1] if said else f"exit code {done.returncode}"
-        raise HostError(f"apparmor_parser refuses the profile {DEFAULT_PROFILE!r}: {reason}")
+        hint = "run as root" if "privileges" in reason else None
+        raise HostError(f"apparmor_parser refuses the profile {DEFAULT_PROFILE!r}: {reason}", hint=hint)
     return True
 
 

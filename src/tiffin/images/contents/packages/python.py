@@ -108,8 +108,14 @@ def _license(fields: dict[str, list[str]]) -> str:
         if text and "\n" not in text and len(text) < 100 and text.upper() != "UNKNOWN":
             return text
     names = [
-        line.removeprefix(_LICENSE_CLASSIFIER)
+        _abbreviation(line.removeprefix(_LICENSE_CLASSIFIER))
         for line in fields.get("classifier", ())[:1000]
         if line.startswith(_LICENSE_CLASSIFIER)
     ]
     return " and ".join(names[:_MAX_CLASSIFIERS])
+
+
+def _abbreviation(name: str) -> str:
+    """ "GPLv3+" of "GNU General Public License v3 or later (GPLv3+)"."""
+    _, open_, inside = name.partition("(")
+    return inside.rstrip(") ") if open_ and inside.strip(") ") else name

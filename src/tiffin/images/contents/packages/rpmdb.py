@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from struct import iter_unpack, unpack_from
 
-from tiffin.errors import StoreError
+from tiffin.errors import StoreError, os_error
 from tiffin.images.contents.packages import Damaged
 
 TYPE_CHECKING = False
@@ -50,7 +50,8 @@ def _open(files: ImageFiles, entry: Entry) -> int:
 def sqlite(files: ImageFiles, path: bytes, entry: Entry) -> Iterator[bytes]:
     """Table Packages, column blob. Objects never change, so they are read where they are."""
     from sqlite3 import DatabaseError
-    from tempfile import TemporaryDirectory
+
+    from tiffin.storage.workspace import Workspace
 
     journal = files.find(path + b"-wal")
     os.close(_open(files, entry))
@@ -60,13 +61,15 @@ def sqlite(files: ImageFiles, path: bytes, entry: Entry) -> Iterator[bytes]:
             return
         if journal.size > _MAX_JOURNAL or entry.size > _MAX_JOURNAL:
             raise Damaged("its write-ahead log is too large to be read")
-        with TemporaryDirectory(prefix="tiffin-") as directory:
+        with Workspace(files.temporary, "packages") as directory:
             for suffix, part in (("", entry), ("-wal", journal)):
                 with open(f"{directory}/rpmdb.sqlite{suffix}", "wb") as out:
                     out.writelines(files.chunks(part))
             yield from _limited(_scan(f"{directory}/rpmdb.sqlite", immutable=False), entry.size + journal.size)
     except DatabaseError as error:
         raise Damaged(str(error)) from None
+    except OSError as error:
+        raise os_error(error, "cannot copy a package database") from error
 
 
 def _scan(path: str, *, immutable: bool) -> Iterator[bytes]:
