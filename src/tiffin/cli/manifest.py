@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tiffin.cli.options import Parsed
 
 _INSECURE = absent("registries.toml says which registries are insecure", "insecure")
-_DESCRIPTOR = ("mediaType", "size", "digest", "platform")
 
 
 def _inspect(context: Context, parsed: Parsed) -> int:
@@ -27,14 +26,8 @@ def _inspect(context: Context, parsed: Parsed) -> int:
         told: Any = [each.verbose() for each in shown.members] if shown.is_index else shown.verbose()
         print(json.dumps(told, indent="\t", ensure_ascii=False))
         return 0
-    document = json.loads(shown.document.body)
-    if shown.is_index:  # Docker shows a list with other spaces than a manifest, and its entries in this order
-        listed = document["manifests"]
-        for entry in listed:
-            ordered = {key: entry[key] for key in _DESCRIPTOR if key in entry} | entry
-            entry.clear()
-            entry.update(ordered)
-    print(json.dumps(document, indent="   " if shown.is_index else "\t", ensure_ascii=False))
+    # Docker shows a list with other spaces than a manifest.
+    print(json.dumps(shown.plain(), indent="   " if shown.is_index else "\t", ensure_ascii=False))
     return 0
 
 

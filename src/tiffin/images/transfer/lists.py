@@ -132,7 +132,7 @@ def annotate(
         "os.features": list(dict.fromkeys([*found.platform.get("os.features", ()), *os_features])),
         "variant": variant,
     }
-    platform = _ordered({**found.platform, **{key: value for key, value in said.items() if value}})
+    platform = ordered({**found.platform, **{key: value for key, value in said.items() if value}})
     changed = tuple(each.replace(platform=platform) if each is found else each for each in existing.members)
     made = existing.replace(members=changed)
     _write(paths, made)
@@ -318,11 +318,12 @@ def _local(store: ImageStore, text: str) -> Member | None:
 def platform_document(config: dict[str, Any]) -> dict[str, Any]:
     """The platform that an index has, from a config."""
     found = {key: config[key] for key in _PLATFORM if config.get(key)}
-    return _ordered({"architecture": "unknown", "os": "linux", **found})
+    return ordered({"architecture": "unknown", "os": "linux", **found})
 
 
-def _ordered(platform: dict[str, Any]) -> dict[str, Any]:
-    return {key: platform[key] for key in _PLATFORM if key in platform}
+def ordered(platform: dict[str, Any]) -> dict[str, Any]:
+    """A platform with its fields in the order in which Docker has them."""
+    return {key: platform[key] for key in _PLATFORM if key in platform} | platform
 
 
 def target_of(name: str) -> tuple[Repository, str]:

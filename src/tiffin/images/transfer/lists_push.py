@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from tiffin.state.blobs import Manifest
 
 
+_DESCRIPTOR = ("mediaType", "size", "digest", "platform")
+
+
 class Shown(Record):
     """A manifest, index or list as it was found. `reference` is its name; `platform` is known with `verbose` only."""
 
@@ -47,6 +50,13 @@ class Shown(Record):
     def is_index(self) -> bool:
         return self.document.media_type in INDEXES
 
+    def plain(self) -> dict[str, Any]:
+        """As Docker shows it: the fields of what an index lists have its order there."""
+        document: dict[str, Any] = json.loads(self.document.body)
+        if self.is_index:
+            document["manifests"] = [_ordered(entry) for entry in document["manifests"]]
+        return document
+
     def verbose(self) -> dict[str, Any]:
         """As Docker tells of one manifest."""
         document = self.document
@@ -56,7 +66,7 @@ class Shown(Record):
             "size": len(document.body),
         }
         if self.platform:
-            descriptor["platform"] = self.platform
+            descriptor["platform"] = lists.ordered(self.platform)
         kind = "SchemaV2Manifest" if document.media_type == DOCKER_MANIFEST else "OCIManifest"
         return {
             "Ref": self.reference,
@@ -64,6 +74,13 @@ class Shown(Record):
             "Raw": base64.b64encode(document.body).decode(),
             kind: json.loads(document.body),
         }
+
+
+def _ordered(entry: dict[str, Any]) -> dict[str, Any]:
+    found = {key: entry[key] for key in _DESCRIPTOR if key in entry} | entry
+    if isinstance(found.get("platform"), dict):
+        found["platform"] = lists.ordered(found["platform"])
+    return found
 
 
 def push(
@@ -79,7 +96,7 @@ def push(
     """Give a list to the registry that its name begins with; returns its digest.
 
     Members of other repositories of that registry are mounted into the list's, those of other registries are copied
-    with `all`, and refused without. `pushed` hears each member as "host/name@digest". `purge` forgets the list.
+    with `all`, and refused without. `pushed` hears each member that came there so, as "host/name@digest". `purge` forgets the list.
     Raises NotFoundError, UsageError, RegistryError, InvalidImageError.
     """
     found = lists.read(store.paths, name)
@@ -95,8 +112,8 @@ def push(
     teller = Teller(progress)
     with store.adding():
         for member in found.members:
-            _bring(store, registries, target, member, teller)
-            if pushed is not None:
+            brought = _bring(store, registries, target, member, teller)
+            if brought and pushed is not None:
                 pushed(f"{target}@{member.digest}")
     document = found.document()
     digest = registries.put_manifest(target, tag, document.media_type, document.body)
@@ -105,15 +122,15 @@ def push(
     return digest
 
 
-def _bring(store: ImageStore, registries: Registries, target: Repository, member: Member, teller: Teller) -> None:
-    """Have a member and its blobs in the list's repository."""
+def _bring(store: ImageStore, registries: Registries, target: Repository, member: Member, teller: Teller) -> bool:
+    """Have a member and its blobs in the list's repository; False when it is from there."""
     document = manifest_of(member.body, member.media_type).replace(digest=member.digest)
     manifest = checked_manifest(document)
     destination = RegistryDestination(registries, target)
     if member.repository == str(target):
         try:
             registries.resolve(target, member.digest)
-            return
+            return False
         except NotFoundError:
             raise NotFoundError(f"{member.reference} is not in {target} any more") from None
     if not member.repository:
@@ -125,6 +142,7 @@ def _bring(store: ImageStore, registries: Registries, target: Repository, member
         source.accept([member.digest])
         copy_blobs(source, destination, [manifest.config, *dict.fromkeys(manifest.layers)], teller, registries)
     destination.put_manifest(document)
+    return True
 
 
 def _bring_local(store: ImageStore, registries: Registries, target: Repository, member: Member, teller: Teller) -> None:
@@ -189,7 +207,13 @@ def _look(source: RegistrySource, reference: str, document: Manifest) -> Shown:
     members = []
     for pointer in parse_index(document.body, document.media_type, document.digest).manifests:
         found = source.document(pointer)
-        members.append(Shown(reference=f"{reference}@{pointer.digest}", document=found, platform=raw[pointer.digest]))
+        members.append(
+            Shown(
+                reference=f"{reference.partition('@')[0]}@{pointer.digest}",
+                document=found,
+                platform=raw[pointer.digest],
+            )
+        )
     return Shown(reference=reference, document=document, members=tuple(members))
 
 
