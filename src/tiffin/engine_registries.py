@@ -225,7 +225,8 @@ class Registries:
         """Give a list to the registry that its name begins with, and return its digest.
 
         Members that other registries have are copied with `all`, and refused without; `pushed` is called with each
-        that was brought into the list's repository, as "host/name@digest". `purge` forgets the list. NotFoundError, UsageError, RegistryError.
+        that was brought into the list's repository, as "host/name@digest". `purge` forgets the list. NotFoundError,
+        UsageError, RegistryError.
         """
         from tiffin.images.transfer.lists_push import push
         from tiffin.registry.client import Registries as Client

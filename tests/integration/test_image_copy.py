@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.archives import LAYER, MACHINE, UPPER, Layout, digest, platforms, tar_of
+from harness.archives import (
+    LAYER,
+    MACHINE,
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    UPPER,
+    Layout,
+    config_of,
+    digest,
+    platforms,
+    tar_of,
+)
 from harness.registries import RegistryServer, registry
 from harness.terminal import Terminal
 
@@ -248,6 +262,63 @@ def test_errors(tiffin: Runner, first: RegistryServer, images: dict[str, str]) -
     assert not os.path.exists(f"{tiffin.root}/end")
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], check=True, timeout=10)
+    yield place
+    subprocess.run(["umount", str(place)], check=True, timeout=10)
+
+
+@pytest.mark.parametrize("transport", ["oci", "oci-archive", "docker-archive", "dir"])
+def test_a_full_disk(
+    tiffin: Runner, first: RegistryServer, images: dict[str, str], small_disk: Path, transport: str
+) -> None:
+    end = f"{transport}:{small_disk}/end"
+    result = tiffin("image", "copy", "-q", f"docker://{first.host}/team/one:1", end)
+    assert (result.code, result.out, result.err.splitlines()[0]) == (
+        1,
+        "",
+        f"tiffin: cannot copy to '{end}': the disk is full",
+    )
+    left = [path.name for path in small_disk.rglob("*") if path.is_file() and path.parent.name != "sha256"]
+    assert left == (["oci-layout"] if transport == "oci" else [])
+
+
+def test_memory_is_bounded(tiffin: Runner, second: RegistryServer, tmp_path: Path) -> None:
+    """Whatever the size of a layer: this one is a tar of nothing, 120 MB of it."""
+    size = 120 << 20
+    empty, found = tmp_path / "layer", hashlib.sha256()
+    with empty.open("wb") as file:
+        file.truncate(size)
+    for _ in range(size >> 20):
+        found.update(bytes(1 << 20))
+    layer = f"sha256:{found.hexdigest()}"
+    layout = Layout()
+    config = json.loads(config_of((LAYER,)))
+    config["rootfs"]["diff_ids"] = [layer]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": layout.blob(json.dumps(config).encode(), OCI_CONFIG),
+        "layers": [{"mediaType": OCI_LAYER, "digest": layer, "size": size}],
+    }
+    layout.top(layout.blob(json.dumps(manifest).encode(), OCI_MANIFEST)).write(tmp_path / "layout")
+    empty.rename(tmp_path / "layout" / "blobs" / "sha256" / layer[7:])
+    target = f"docker://{second.host}/large:1"
+    for source, end in (
+        (f"oci:{tmp_path}/layout", target),
+        (target, f"docker-archive:{tmp_path}/end.tar"),
+    ):
+        process = tiffin.start("image", "copy", "-q", source, end, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = status
+        assert status == 0
+        assert usage.ru_maxrss < 100 << 10
+
+
 def test_bars_on_a_terminal(
     tiffin: Runner, first: RegistryServer, second: RegistryServer, images: dict[str, str]
 ) -> None:
@@ -256,5 +327,5 @@ def test_bars_on_a_terminal(
         assert terminal.wait() == 0
         lines = terminal.text.replace("\r", "").splitlines()
     assert f"Digest: {images['one']}" in lines[-1]
-    assert max(len(line.replace("\x1b[K", "")) for line in lines[:-1]) < 60
+    assert max(len(re.sub(r"\x1b\[\d*[A-Z]", "", line)) for line in lines[:-1]) < 60
     assert sum(line.endswith(": Copied\x1b[K") for line in lines) >= 3

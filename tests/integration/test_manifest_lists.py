@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +83,10 @@ def docker(*words: str) -> tuple[int, str, str]:
 
 def both(tiffin: Runner, *words: str) -> tuple[int, str, str]:
     """What Docker says to it, and that we say the same: a failure with our name in front, and perhaps a hint."""
-    theirs = docker(*words)
-    ours = tiffin("manifest", *words)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(docker, *words)
+        ours = tiffin("manifest", *words)
+        theirs = asked.result()
     assert (ours.code, ours.out) == theirs[:2]
     assert ours.err.splitlines()[:1] == [f"tiffin: {theirs[2].strip()}"] if theirs[2] else not ours.err
     return theirs

@@ -283,10 +283,15 @@ def _listed(listed: list[Any], document: Manifest, tag: str) -> list[Any]:
 
 def _pour(stream: Readable, out: Writable) -> None:
     while data := stream.read(CHUNK):
+        _write_all(out, data)
+
+
+def _write_all(out: Writable, data: bytes) -> None:
+    """A disk that is nearly full takes a part first, and complains of the rest."""
+    taken = out.write(data)
+    while isinstance(taken, int) and taken < len(data):
+        data = data[taken:]
         taken = out.write(data)
-        while isinstance(taken, int) and taken < len(data):
-            data = data[taken:]
-            taken = out.write(data)
 
 
 @contextlib.contextmanager
@@ -304,7 +309,7 @@ def _replacing(path: str) -> Any:
 
 def _write(path: str, data: bytes) -> None:
     with _replacing(path) as file:
-        file.write(data)
+        _write_all(file, data)
 
 
 def _json(document: Any) -> bytes:

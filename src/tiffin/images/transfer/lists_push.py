@@ -96,7 +96,8 @@ def push(
     """Give a list to the registry that its name begins with; returns its digest.
 
     Members of other repositories of that registry are mounted into the list's, those of other registries are copied
-    with `all`, and refused without. `pushed` hears each member that came there so, as "host/name@digest". `purge` forgets the list.
+    with `all`, and refused without. `pushed` hears each member that came there so, as "host/name@digest". `purge`
+    forgets the list.
     Raises NotFoundError, UsageError, RegistryError, InvalidImageError.
     """
     found = lists.read(store.paths, name)
