@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     Leaf = tuple[bytes, Node]
 
+# dpkg writes down there when it installed what: these files are no part of a package that two images can share.
+_NOTES = b"var/lib/dpkg/"
 LEAST_LAYERS, MOST_LAYERS = 3, 127
 DEFAULT_LAYERS = 20
 
@@ -94,9 +96,11 @@ def _groups(tree: Tree, packages: Sequence[Package], most: int) -> list[tuple[st
 
 def _owners(tree: Tree, packages: Sequence[Package]) -> dict[int, int]:
     """Inodes to packages, by their places in `packages`; what several packages have names of belongs to none."""
-    by_path = {
-        os.fsencode(path): number for number, package in reversed(list(enumerate(packages))) for path in package.files
-    }
+    by_path: dict[bytes, int] = {}
+    for number, package in enumerate(packages):
+        for path in map(os.fsencode, package.files):
+            if not path.startswith(_NOTES):
+                by_path.setdefault(path, number)
     owners: dict[int, int] = {}
     disputed: set[int] = set()
     for path, node in tree.walk():
