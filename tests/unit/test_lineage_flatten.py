@@ -142,7 +142,7 @@ STATUS = "".join(
 )
 LISTS = {
     "big": ["/.", "/usr", "/usr/lib", "/usr/lib/big", "/usr/lib/big/data", "/usr/lib/big/twin"],
-    "middling": ["/.", "/usr", "/usr/bin", "/usr/bin/middling", "/bin/through-link"],
+    "middling": ["/.", "/bin", "/usr", "/usr/bin", "/usr/bin/middling", "/bin/through-link"],
     "small": ["/.", "/usr", "/usr/bin", "/usr/bin/small", "/usr/share/disputed"],
     "tiny": ["/.", "/usr", "/usr/bin", "/usr/bin/tiny", "/usr/share/removed"],
 }
@@ -150,7 +150,7 @@ LISTS = {
 
 def debian(extra: bytes, *, moment: int) -> bytes:
     """A system with four packages and a file of its own; `moment` is the time of its directories."""
-    tar = TarMaker().symlink("bin", "usr/bin", mtime=7)
+    tar = TarMaker().symlink("bin", "usr/bin", mtime=moment)
     for name in ("etc", "usr", "usr/bin", "usr/lib", "usr/lib/big", "usr/share", "var", "var/lib", "var/lib/dpkg",
                  "var/lib/dpkg/info"):  # fmt: skip
         tar.directory(name, mtime=moment, mode=0o700 if name == "usr/lib/big" else 0o755)
@@ -179,7 +179,7 @@ def test_split(store: ImageStore, layers: int) -> None:
     assert len(split.layers) <= layers
     # Of the package "tiny" nothing is left, of "small" what shares an inode with a file of none.
     between = ["2 packages"] if layers == 3 else ["deb big 1.0", "deb middling 2-1"]
-    assert list(_layers_of(split)) == ["files of no package", *between, "directories"]
+    assert list(_layers_of(split)) == ["files of no package", *between, "directories and links"]
     assert split_image(store, "debian:1", layers=layers).id == split.id
 
 

@@ -284,7 +284,8 @@ SPLIT = Verb(
         _TAG,
     ),
     description=(
-        "Files of no package come first, the biggest packages have a layer each, the others share one. "
+        "Files of no package come first, the biggest packages have a layer each, the others share one; "
+        "directories and links are last. "
         "Images that have the same version of a package get the same layer for it."
     ),
     examples=(("tiffin image split app:1 -t app:split --layers 40", "for registries that keep each layer once"),),
