@@ -6,12 +6,14 @@
         assert proxy.count("GET", "/blobs/sha256:") == 3
 
 It speaks HTTP/1.1 with the client, one request per connection to the registry, and passes on what no fault is for.
+As HTTPS_PROXY or HTTP_PROXY it leads to that registry as well, whatever the host that it is asked for.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
+import selectors
 import socket
 import threading
 import time
@@ -196,6 +198,9 @@ class FaultProxy:
         fault = self._fault(method, path)
         if fault.refuse:
             return False
+        if method == "CONNECT" and fault.answer is None:
+            self._tunnel(connection)
+            return False
         lower = {name.lower(): value for name, value in headers.items()}
         body = _body(reader, lower)
         if fault.answer is not None:
@@ -207,6 +212,19 @@ class FaultProxy:
             connection.sendall(data if method != "HEAD" else b"")
             return True
         return self._pass_on(connection, request, lower, body, fault)
+
+    def _tunnel(self, connection: socket.socket) -> None:
+        with socket.create_connection(("127.0.0.1", self._upstream), timeout=30) as upstream:
+            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            with selectors.DefaultSelector() as selector:
+                selector.register(connection, selectors.EVENT_READ, upstream)
+                selector.register(upstream, selectors.EVENT_READ, connection)
+                while True:
+                    for key, _ in selector.select(30):
+                        block = key.fileobj.recv(_BLOCK)  # type: ignore[union-attr]
+                        if not block:
+                            return
+                        key.data.sendall(block)
 
     def _pass_on(
         self, connection: socket.socket, request: Request, headers: dict[str, str], body: Iterator[bytes], fault: Fault
@@ -269,13 +287,13 @@ class FaultProxy:
                 block = block[:at] + bytes([block[at] ^ 0xFF]) + block[at + 1 :]
             if limit is not None:
                 block = block[: limit - start]
+            request.sent[0] += len(block)  # before it goes, so that who has it finds it counted
             connection.sendall(block)
-            request.sent[0] += len(block)
             if limit is not None and request.sent[0] >= limit:
                 break
         while fault.endless and not self._closing.is_set():
-            connection.sendall(bytes(_BLOCK))
             request.sent[0] += _BLOCK
+            connection.sendall(bytes(_BLOCK))
         if fault.stall_after is not None:
             self._closing.wait(30)
         return not ends and fault.cut_after is None and fault.stall_after is None

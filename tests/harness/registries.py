@@ -59,11 +59,13 @@ def registry(
     users: dict[str, str] | None = None,
     token: dict[str, str] | None = None,
     read_only: bool = False,
+    check_name: bool = True,
     name: str = "registry",
 ) -> Iterator[RegistryServer]:
     """Run docker-registry below `directory` until the end of the block.
 
     `token` is the configuration of token authentication: realm, service, issuer, rootcertbundle.
+    `check_name` is False where the certificate is not for localhost.
     """
     if shutil.which(PROGRAM) is None:
         pytest.skip(f"{PROGRAM} is not installed")
@@ -85,7 +87,7 @@ def registry(
             )
         try:
             try:
-                _wait(process, port, tls, log)
+                _wait(process, port, tls, log, check_name)
             except ConnectionError as error:
                 last = error
                 continue
@@ -150,8 +152,10 @@ def bcrypt(password: str) -> str:
     return text
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, tls: Authority | None, log: Path) -> None:
+def _wait(process: subprocess.Popen[bytes], port: int, tls: Authority | None, log: Path, check_name: bool) -> None:
     context = ssl.create_default_context(cafile=str(tls.certificate)) if tls else None
+    if context is not None:
+        context.check_hostname = check_name
     address = f"{'https' if tls else 'http'}://localhost:{port}/v2/"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     deadline = time.monotonic() + _START_S

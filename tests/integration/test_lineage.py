@@ -111,7 +111,7 @@ def test_digests_and_ids_wherever_images_are_named(
         if number == 0:
             tiffin.ok("rmi", flat)
     wrong = "sha256:" + "d" * 64
-    assert tiffin("run", f"busybox@{wrong}").err.startswith(f"tiffin: no such image: busybox@{wrong}\n")
+    assert tiffin("run", "--pull=never", f"busybox@{wrong}").err.startswith(f"tiffin: no such image: busybox@{wrong}\n")
     assert tiffin.ok("rmi", f"busybox@{DIGEST}") == f"Untagged: busybox@{DIGEST}"
     assert engine.image("busybox").id == image.id
 

@@ -11,6 +11,8 @@ from tiffin.errors import RegistryDenied, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tiffin.cli.context import Context
     from tiffin.cli.options import Parsed
     from tiffin.registry.login import Login
@@ -66,7 +68,7 @@ def _with_kept(context: Context, server: str) -> Login | None:
     except RegistryDenied as error:
         if not sys.stdin.isatty():
             raise
-        _say(f"Login did not succeed, error: {error}")
+        _say(f"Login did not succeed, error: {error.message}")
         return None
 
 
@@ -116,24 +118,24 @@ def _logout(context: Context, parsed: Parsed) -> int:
 
 def _search(context: Context, parsed: Parsed) -> int:
     filters = listing.parse_filters(parsed, ("is-automated", "is-official", "stars"))
+    conditions = [_condition(name, value) for name, values in filters.items() for value in values]
     limit = parsed.number("limit") or _DEFAULT_LIMIT
-    results = [result for result in context.engine.search(parsed.arguments[0], limit=limit) if _fits(result, filters)]
-    rows = [_row(result, full=parsed.flag("no-trunc")) for result in results]
+    rows = [
+        _row(result, full=parsed.flag("no-trunc"))
+        for result in context.engine.search(parsed.arguments[0], limit=limit)
+        if all(fits(result) for fits in conditions)
+    ]
     listing.show(parsed.text("format"), rows, _HEADINGS, ["Name", "Description", "StarCount", "IsOfficial"])
     return 0
 
 
-def _fits(result: SearchResult, filters: dict[str, list[str]]) -> bool:
-    for name, values in filters.items():
-        for value in values:
-            if name == "stars":
-                if not (value.isascii() and value.isdigit()):
-                    raise listing.bad_filter(f"stars={value}", "it is a whole number")
-                if result.stars < int(value):
-                    return False
-            elif listing.truth(name, value) != (result.official if name == "is-official" else result.automated):
-                return False
-    return True
+def _condition(name: str, value: str) -> Callable[[SearchResult], bool]:
+    if name == "stars":
+        if not (value.isascii() and value.isdigit()):
+            raise listing.bad_filter(f"stars={value}", "it is a whole number")
+        return lambda result: result.stars >= int(value)
+    wanted = listing.truth(name, value)
+    return lambda result: (result.official if name == "is-official" else result.automated) == wanted
 
 
 def _row(result: SearchResult, *, full: bool) -> Found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tiffin.errors import InvalidImageError, NotFoundError, RegistryError, TiffinError
 from tiffin.model.record import Record
 from tiffin.registry import failures
-from tiffin.registry.names import Repository
+from tiffin.registry.names import Repository, check_digest, check_host, check_reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ ALL_MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
+_MOST_PAGES = 10_000
 CHUNK_BYTES = 16 * 1024 * 1024
 
 
@@ -112,6 +113,7 @@ class Registries:
 
     def resolve(self, repository: Repository, reference: str) -> Resolved:
         """What a tag or digest stands for, without getting it. NotFoundError when it is not there."""
+        check_reference(reference)
         return self._read(repository, reference, lambda host, place: self._resolve(host, place, reference))
 
     def _resolve(self, host: Host, place: Repository, reference: str) -> Resolved:
@@ -143,6 +145,7 @@ class Registries:
         self, repository: Repository, reference: str, *, accept: tuple[str, ...] = ALL_MANIFESTS
     ) -> ManifestReply:
         """Get a manifest or index of at most 4 MiB, and verify its digest. NotFoundError, InvalidImageError."""
+        check_reference(reference)
         return self._read(repository, reference, lambda host, place: self._manifest(host, place, reference, accept))
 
     def _manifest(self, host: Host, place: Repository, reference: str, accept: tuple[str, ...]) -> ManifestReply:
@@ -180,6 +183,8 @@ class Registries:
         """
         from tiffin.registry.blobs import BlobStream
 
+        check_digest(digest)
+
         def action(host: Host, place: Repository) -> BlobStream:
             return BlobStream(host, f"/v2/{place.path}/blobs/{digest}", _pull(place), digest, size)
 
@@ -187,6 +192,7 @@ class Registries:
 
     def blob_size(self, repository: Repository, digest: str) -> int | None:
         """How long a blob is that `repository` itself (no mirror) has; None when it has none of that digest."""
+        check_digest(digest)
         host = self._host_to_write(repository)
         try:
             reply = host.fetch(
@@ -206,6 +212,7 @@ class Registries:
         """Have the registry take a blob over from another of its repositories; False when it does not."""
         from tiffin.registry.upload import mount
 
+        check_digest(digest)
         if source.host != repository.host:
             return False
         return mount(self._host_to_write(repository), repository, digest, source)
@@ -228,6 +235,8 @@ class Registries:
         """
         from tiffin.registry.upload import Upload
 
+        if digest is not None:
+            check_digest(digest)
         host = self._host_to_write(repository)
         return Upload(host, repository, make, digest, size, chunk_bytes, progress).run()
 
@@ -235,6 +244,7 @@ class Registries:
         """Store a manifest or index under a tag or its digest; returns its digest."""
         from tiffin.registry.referrers import record_subject
 
+        check_reference(reference)
         host = self._host_to_write(repository)
         digest, subject_known = self._put(host, repository, reference, media_type, body)
         if not subject_known:
@@ -268,6 +278,7 @@ class Registries:
 
     def delete_manifest(self, repository: Repository, digest: str) -> None:
         """Have a registry forget a manifest. NotFoundError; RegistryError where it allows no deletion."""
+        check_digest(digest)
         host = self._host_to_write(repository)
         host.fetch(
             "DELETE",
@@ -295,6 +306,8 @@ class Registries:
         Where the registry has no referrers API, the index under the tag "sha256-<hex>" is read.
         """
         from tiffin.registry.referrers import find
+
+        check_digest(digest)
 
         def action(host: Host, place: Repository) -> list[dict[str, Any]]:
             return find(self, host, place, digest, artifact_type)
@@ -356,6 +369,7 @@ class Registries:
     def _host(self, place: Place) -> Host:
         from tiffin.registry.host import Host
 
+        check_host(place.repository.host)
         scope = self._scope(place.repository)
         key = (place.replace(repository=Repository(host=place.repository.host, path="")), scope)
         with self._lock:
@@ -398,7 +412,8 @@ def pages(host: Host, path: str, scopes: tuple[str, ...], doing: str) -> Iterato
     import json
     from urllib.parse import urljoin, urlsplit
 
-    for _ in range(10_000):
+    seen = {path}
+    while True:
         reply = host.fetch("GET", path, scopes=scopes, doing=doing)
         try:
             document = json.loads(reply.body)
@@ -413,7 +428,9 @@ def pages(host: Host, path: str, scopes: tuple[str, ...], doing: str) -> Iterato
             return
         parts = urlsplit(urljoin(reply.url, target[1:]))
         path = f"{parts.path}?{parts.query}"
-    raise RegistryError(f"{host.name}: {doing}: the list does not end")
+        if path in seen or len(seen) > _MOST_PAGES:
+            raise RegistryError(f"{host.name}: {doing}: the list goes in a circle")
+        seen.add(path)
 
 
 def push_scopes(repository: Repository) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ def of_connection(host: str, error: Exception, *, proxy: str = "", certificates:
     if isinstance(error, exceptions.ProxyError) and proxy:
         return Unreachable(f"cannot reach {host}{via}: {_words(cause)}", hint="HTTPS_PROXY or HTTP_PROXY names it")
     if isinstance(error, exceptions.NameResolutionError) or isinstance(cause, socket.gaierror):
-        return Unreachable(f"cannot find {host}{via}: no such host name, or no name server answers")
+        return Unreachable(f"cannot find {host}{via}: no such host name, or no name server answers", other_scheme=True)
     if isinstance(error, exceptions.NewConnectionError):
         return Unreachable(f"cannot reach {host}{via}: {_words(cause)}", other_scheme=True)
     if isinstance(error, exceptions.ConnectTimeoutError):

@@ -67,7 +67,7 @@ class Host:
         self._base = ""
         plain = place.insecure if place.insecure is not None else is_loopback(self.name)
         self._plain_allowed = plain
-        self.authorizer = Authorizer(self.name, credential, self._fetch_token, plain_allowed=plain)
+        self.authorizer = Authorizer(self.name, credential, self._fetch_token, plain_allowed=bool(place.insecure))
 
     def fetch(
         self,
@@ -140,7 +140,7 @@ class Host:
         host = host_of(url)
         shown = self.name if host == host_of(self._base) else f"{host} (where {self.name} sent us)"
         error = failures.of_answer(shown, doing, response.status, response.headers, data)
-        if isinstance(error, RegistryDenied):
+        if isinstance(error, RegistryDenied) and shown == self.name:
             error.hint = self._about_credentials()
         if response.status == BUSY or response.status in PASSING:
             tries.refused(shown, response.status, response.headers, error)
@@ -180,8 +180,6 @@ class Host:
     def _follow(
         self, method: str, url: str, headers: dict[str, str], body: MakeBody | None
     ) -> tuple[BaseHTTPResponse, str]:
-        from urllib.parse import urljoin
-
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._send(method, url, headers, body)
             location = response.headers.get("Location", "")
@@ -189,19 +187,26 @@ class Host:
                 return response, url
             if method not in ("GET", "HEAD") and response.status not in (307, 308):
                 return response, url
-            target = urljoin(url, location)
             _dismiss(response)
-            if not target.startswith(("https://", "http://")):
-                raise RegistryError(f"{host_of(url)} redirects to what is no web address: {target[:200]!r}")
-            if url.startswith("https://") and not target.startswith("https://") and not self._place.insecure:
-                raise RegistryError(
-                    f"{host_of(url)} redirects to {host_of(target)} without encryption",
-                    hint=f"insecure = true for {self.name} in registries.toml allows it",
-                )
+            target = self.redirected(url, location)
             if _origin(target) != _origin(url):
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             url = target
         raise RegistryError(f"{self.name} redirects more than {_MAX_REDIRECTS} times")
+
+    def redirected(self, url: str, location: str) -> str:
+        """The address that `location` leads to from `url`. RegistryError for one that must not be followed."""
+        from urllib.parse import urljoin
+
+        target = urljoin(url, location)
+        if not target.startswith(("https://", "http://")):
+            raise RegistryError(f"{host_of(url)} redirects to what is no web address: {target[:200]!r}")
+        if url.startswith("https://") and not target.startswith("https://") and not self._place.insecure:
+            raise RegistryError(
+                f"{host_of(url)} redirects to {host_of(target)} without encryption",
+                hint=f"insecure = true for {self.name} in registries.toml allows it",
+            )
+        return target
 
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], body: MakeBody | None, connect_s: float | None = None

@@ -48,7 +48,12 @@ def log_in(
             raise RegistryDenied(f"no credentials for {host} are kept", hint=f"`tiffin login -u USER {host}`")
         credential = known
     with Registries(settings, Fixed(credential), warn=warn) as registries:
-        token = registries.log_in(host)
+        try:
+            token = registries.log_in(host)
+        except RegistryDenied as error:
+            if not username:
+                raise
+            raise RegistryDenied(f"{host} refuses this login: {_reason(error.message, host)}") from None
     if not username:
         return Login(host=host, username=credential.username)
     kept = credentials.keep(host, credential.replace(identity_token=token))
@@ -75,6 +80,13 @@ def kept_username(
     settings = settings or load_settings()
     found = Credentials(helpers=settings.credential_helpers, warn=warn).get(_host(server, settings))
     return found.username if found else None
+
+
+def _reason(message: str, host: str) -> str:
+    """What of a refusal is not said by "refuses this login"."""
+    return message.replace(f" of {host} refuses the credentials from this login", "").removeprefix(
+        f"{host}: GET /v2/: "
+    )
 
 
 def _host(server: str, settings: Settings) -> str:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from tiffin.errors import InvalidImageError, UsageError
 from tiffin.model.record import Record
+
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_DIGITS = frozenset("0123456789")
+_HOST = _LETTERS | _DIGITS | frozenset("-._")
+_REFERENCE = _LETTERS | _DIGITS | frozenset("-._+")
+_HEX = frozenset("0123456789abcdef")
+_MAX_REFERENCE = 256
 
 
 class Repository(Record):
@@ -49,3 +57,31 @@ def is_loopback(host: str) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def check_host(host: str) -> str:
+    """The host itself. UsageError for what is no host with an optional port."""
+    name, port = split_port(host)
+    known = _HEX | _HOST | {":"} if host.startswith("[") else _HOST
+    spelled = f"[{name}]" if host.startswith("[") else name
+    if not name or not known.issuperset(name) or host not in (spelled, f"{spelled}:{port}"):
+        raise UsageError(f"{host!r} is no host with an optional port")
+    return host
+
+
+def check_reference(text: str) -> str:
+    """The tag or digest itself, which is to be a part of an address. InvalidImageError for what can be neither."""
+    return check_digest(text) if ":" in text else _checked(text, text, _REFERENCE)
+
+
+def check_digest(text: str) -> str:
+    """The digest itself. InvalidImageError for what is none."""
+    algorithm, _, digits = text.partition(":")
+    _checked(text, algorithm, _REFERENCE)
+    return _checked(text, digits, _HEX)
+
+
+def _checked(text: str, part: str, known: frozenset[str]) -> str:
+    if not part or len(text) > _MAX_REFERENCE or not known.issuperset(part) or text[0] == ".":
+        raise InvalidImageError(f"{text[:_MAX_REFERENCE]!r} is neither a tag nor a digest")
+    return text

@@ -276,14 +276,12 @@ class _Source:
 
 def _location(host: Host, reply: Reply, default: str = "") -> str:
     """The absolute address that an answer names for the next request."""
-    from urllib.parse import urljoin
-
     location = reply.headers.get("Location", "")
     if not location:
         if default:
             return default
         raise RegistryError(f"{host.name} does not say where to upload to")
-    return urljoin(reply.url, location)
+    return host.redirected(reply.url, location)
 
 
 def _ranged(reply: Reply) -> int:
