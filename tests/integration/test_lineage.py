@@ -110,7 +110,9 @@ def test_digests_and_ids_wherever_images_are_named(
         assert tiffin.ok("rmi", f"other:{number}") == f"Untagged: other:{number}"
         if number == 0:
             tiffin.ok("rmi", flat)
+    assert tiffin.ok("images", "-q", "--no-trunc", f"busybox@{DIGEST}") == image.id
     wrong = "sha256:" + "d" * 64
+    assert tiffin.ok("images", "-q", f"busybox@{wrong}") == ""
     assert tiffin("run", "--pull=never", f"busybox@{wrong}").err.startswith(f"tiffin: no such image: busybox@{wrong}\n")
     assert tiffin.ok("rmi", f"busybox@{DIGEST}") == f"Untagged: busybox@{DIGEST}"
     assert engine.image("busybox").id == image.id
