@@ -17,6 +17,7 @@ from typing import Any
 
 import arena
 import lifecycle
+import registry
 import sharing
 import tiffin
 from archives import LOADED, debian_tar, docker_archive
@@ -84,6 +85,7 @@ class Contest:
             "library": self._library,
             "exec": self._exec,
             "memory": self._memory,
+            "registry": lambda: registry.measure(self.engines, self.work),
             "lifecycle": lambda: lifecycle.measure(self.engines, self.work, self.rounds),
             "many": lambda: lifecycle.many(self.engines, MANY),
             "thousand": lambda: lifecycle.many(self.engines, THOUSAND),

@@ -37,6 +37,12 @@ class CommandPeer:
     command: tuple[str, ...] = ()
     run_options: tuple[str, ...] = ()
     environment: dict[str, str] | None = None
+    transfer_options: tuple[str, ...] = ()
+    store = ""
+
+    def daemon_pid(self) -> int:
+        """The process that does the work for the commands; 0 when they do it themselves."""
+        return 0
 
     def ask(self, *arguments: str) -> str:
         return output([*self.command, *arguments], self.environment)
@@ -107,6 +113,7 @@ class Docker(CommandPeer):
 
     def __init__(self, work: str) -> None:
         self.work = f"{work}/docker"
+        self.store = f"{self.work}/data"
         os.makedirs(self.work)
         address = f"unix://{self.work}/docker.sock"
         self.command = ("/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker", "--host", address)
@@ -133,6 +140,9 @@ class Docker(CommandPeer):
             stderr=subprocess.STDOUT,
         )
         self._await_daemon()
+
+    def daemon_pid(self) -> int:
+        return self.daemon.pid
 
     def _await_daemon(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -183,9 +193,11 @@ class Podman(CommandPeer):
     """Debian's podman on crun, with its own root."""
 
     name = "Podman"
+    transfer_options = ("--tls-verify=false",)
 
     def __init__(self, work: str) -> None:
         self.work = f"{work}/podman"
+        self.store = f"{self.work}/root"
         self.command = (
             "podman",
             f"--root={self.work}/root",
@@ -214,7 +226,7 @@ class Tiffin(CommandPeer):
     name = "Tiffin"
 
     def __init__(self, work: str, command: str) -> None:
-        self.root = f"{work}/tiffin"
+        self.root = self.store = f"{work}/tiffin"
         self.command = (command, "--root", self.root)
 
     def remove_image(self, name: str) -> None:

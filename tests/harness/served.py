@@ -13,8 +13,11 @@ Body = bytes | Callable[[], Iterable[bytes]]
 
 
 class Served:
-    """`manifests` maps tags and digests to (media type, body), `blobs` digests to bodies; a function makes one in pieces,
-    and is sent without a length. `asked` lists the paths of all requests, `hold` is waited for before a blob is sent."""
+    """`manifests` maps tags and digests to (media type, body), `blobs` digests to bodies.
+
+    A function makes a body in pieces, which is sent without a length. `asked` lists all requests, `hold` is waited for
+    before a blob is sent.
+    """
 
     def __init__(self) -> None:
         self.manifests: dict[str, tuple[str, bytes]] = {}

@@ -208,11 +208,11 @@ def test_command(root: str, capsys: pytest.CaptureFixture[str]) -> None:
         "\n"
         "Packages: 1 added, 2 changed, 1 deleted, 1 the same\n"
         "Files:    35 added, 4 changed, 2 deleted\n"
-        "Size:     1.81kB → 3.33kB (+1.52kB)\n"
+        "Size:     1.75kB → 3.28kB (+1.52kB)\n"
     )
     _, out, _ = diff(capsys, root, "--files", "--path", "/opt", "old:1", "new:1")
     assert out.splitlines()[1] == "A    /opt/"
-    _, out, _ = diff(capsys, root, "--sort", "size", "old:1", "new:1")
+    _, out, _ = diff(capsys, root, "--by-size", "old:1", "new:1")
     assert out.splitlines()[1:4] == ["C   +2kB  bash 5.1 → 5.2", "D  -519B  gone 1", "A   +33B  new 2"]
 
 
@@ -251,7 +251,7 @@ def test_command_for_scripts(root: str, capsys: pytest.CaptureFixture[str]) -> N
         (["old:1"], 1, "'tiffin image diff' requires 2 arguments"),
         (["old:1", "none"], 2, "no such image: none"),
         (["old:1", "host"], 2, "the image 'host' is the host itself: its files are not in the store"),
-        (["--sort", "x", "old:1", "new:1"], 2, 'invalid argument "x" for "--sort": it is one of name, size'),
+        (["--format", "{{.Nothing", "old:1", "new:1"], 2, "template parsing error: template: :1: unclosed action"),
         (
             ["-q", "--format", "json", "old:1", "new:1"],
             2,

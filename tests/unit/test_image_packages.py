@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -302,6 +304,8 @@ def test_files(tmp_path: Path) -> None:
     assert files.real(b"a/link") == b"a/link"
     assert files.real(b"a/link/.") == b"a/b"
     assert files.real(b"a/link/../../..") == b""
+    assert files.real(b"a/../a/./link//../link/file") == b"a/b/file"
+    assert files.real(b"a/" * 2100 + b"file") is files.real(b"empty/..") is None
     assert files.real(b"loop/x") is files.real(b"a/b/file/x") is files.real(b"a/none") is None
     assert files.names(b"a") == [b"b", b"link"]
     assert files.names(b"none") == files.names(b"empty") == []
@@ -315,3 +319,23 @@ def test_files(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         files_of(store, host_image())
     assert caught.value.message == "the image 'host' is the host itself: its files are not in the store"
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    """A chain of links in front of a hundred thousand paths costs little more than the paths themselves."""
+    files: dict[str, bytes | tarfile.TarInfo] = {
+        f"l{number}": symlink(f"{'./' * 400}l{number + 1}") for number in range(39)
+    }
+    files |= {
+        "l39": symlink("/" + "./" * 400 + "d"),
+        "d/file": b"x",
+        "var/lib/dpkg/status": b"Package: a\nVersion: 1\n",
+    }
+    files["var/lib/dpkg/info/a.list"] = (
+        b"".join(b"/l0/none%d/x\n" % number for number in range(100_000)) + b"/l0/file\n"
+    )
+    began = time.process_time()
+    found, warnings = packages_in_image(tmp_path, files)
+    assert warnings == []
+    assert found[0].files == ("d/file", "var/lib/dpkg/info/a.list")
+    assert time.process_time() - began < 10

@@ -32,12 +32,14 @@ def _record(store: ImageStore, image: Image, base: Base) -> None:
 
 
 def _drawn(nodes: list[TreeNode]) -> list[str]:
-    """Names, indented by their depth; layers in common as "+" and their number."""
-    return [
-        "  " * depth + (node.image.names[0] if node.image and node.image.names else node.title or
-                        (node.image.id[7:19] if node.image else f"+{node.layer_count}"))
-        for depth, node in walk(nodes)
-    ]  # fmt: skip
+    """Names, indented by their depth; layers in common as "+" and their number, bases that are not here as "-"."""
+    return ["  " * depth + _name(node) for depth, node in walk(nodes)]
+
+
+def _name(node: TreeNode) -> str:
+    if node.image is not None:
+        return node.image.names[0] if node.image.names else node.image.id[7:19]
+    return f"-{node.base.name}" if node.base is not None else f"+{node.layer_count}"
 
 
 def _on_disk(store: ImageStore) -> int:
@@ -97,7 +99,12 @@ def test_a_base_that_is_not_here(store: ImageStore) -> None:
     web = add(store, "web:1", BASE, WEB)
     for image in (app, web):
         _record(store, image, Base(name="debian:12", digest="sha256:" + "1" * 64, layer_count=1))
-    assert _drawn(tree(store)) == ["debian:12", "  +1", "    app:1", "    web:1"]
+    assert _drawn(tree(store)) == ["-debian:12", "  app:1", "  web:1"]
+    _record(store, web, Base(name="debian:12", digest="sha256:" + "2" * 64))
+    assert _drawn(tree(store)) == ["-debian:12", "  app:1", "-debian:12", "  web:1"]
+    _record(store, app, Base(digest="sha256:" + "2" * 64))
+    _record(store, web, Base(digest="sha256:" + "2" * 64))
+    assert _drawn(tree(store)) == ["-", "  +1", "    app:1", "    web:1"]
     # An image with these layers may well be it.
     add(store, "base:1", BASE)
     assert _drawn(tree(store)) == ["base:1", "  app:1", "  web:1"]

@@ -28,7 +28,7 @@ from harness.archives import (
     to_json,
 )
 from harness.served import Served, served
-from tiffin.errors import InvalidImageError, NotFoundError, NotSupportedError, RegistryError, TiffinError
+from tiffin.errors import InvalidImageError, NotFoundError, NotSupportedError, TiffinError
 from tiffin.images.store import ImageStore
 from tiffin.images.transfer.pull import pull
 from tiffin.registry.client import Registries
@@ -159,7 +159,7 @@ def test_a_manifest_of_50_mb(store: ImageStore, registry: Served) -> None:
     image(registry)
     body = b"{" + b" " * (50 << 20) + b"}"
     registry.manifests["1"] = registry.manifests[digest(body)] = (OCI_MANIFEST, body)
-    refused(store, registry, f"{registry.host} answered with more than 4 MiB", RegistryError)
+    refused(store, registry, f"{registry.host} answered with more than 4 MiB")
 
 
 def test_a_config_of_50_mb(store: ImageStore, registry: Served) -> None:
@@ -204,7 +204,7 @@ def test_indexes_within_indexes(store: ImageStore, registry: Served) -> None:
     for _ in range(5):
         top = layout.index(top)
     registry.put(layout, "1", top)
-    with pytest.raises(InvalidImageError, match="^index sha256:[0-9a-f]{64} is nested more than 4 deep$"):
+    with pytest.raises(InvalidImageError, match=r"^index sha256:[0-9a-f]{64} is nested more than 4 deep$"):
         get(store, registry)
 
 

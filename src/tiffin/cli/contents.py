@@ -25,27 +25,23 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 _SPDX = "spdx-json"
-_ORDERS = ("name", "size")
 
 
 def _diff(context: Context, parsed: Parsed) -> int:
-    order = parsed.text("sort") or "name"
-    if order not in _ORDERS:
-        raise parsed.invalid("sort", order, f"it is one of {', '.join(_ORDERS)}")
     quiet = parsed.flag("quiet")
     format = parsed.text("format")
     if quiet and format:
         raise UsageError("--quiet prints nothing, so --format has no meaning with it", hint="leave one of them out")
     old, new = parsed.arguments
     difference = context.engine.compare_images(old, new, path=parsed.text("path"))
-    if order == "size":
+    if parsed.flag("by-size"):
         difference = difference.replace(
             packages=tuple(sorted(difference.packages, key=_weight)), files=tuple(sorted(difference.files, key=_weight))
         )
     if format:
         sys.stdout.write(render_one(format, _document(difference)))
     elif not quiet:
-        _print(difference, all_files=parsed.flag("files"))
+        _print(difference, all_files=parsed.flag("files"), whole=not parsed.text("path"))
     return int(bool(difference) and (quiet or parsed.flag("exit-code")))
 
 
@@ -53,7 +49,7 @@ def _weight(difference: PackageDifference | FileDifference) -> int:
     return -abs(difference.new_size - difference.old_size)
 
 
-def _print(difference: ImageDifference, *, all_files: bool) -> None:
+def _print(difference: ImageDifference, *, all_files: bool, whole: bool) -> None:
     packages = [one for one in difference.packages if one.old_version != one.new_version]
     rebuilt = [one for one in difference.packages if one.old_version == one.new_version]
     files = [file for file in difference.files if all_files or not file.package]
@@ -63,7 +59,7 @@ def _print(difference: ImageDifference, *, all_files: bool) -> None:
         *_section("Packages of the same version whose files differ", [_package(package) for package in rebuilt], most),
         *_section("Files" if all_files else "Files of no package", [_file(file) for file in files], most),
     ]
-    lines += _totals(difference)
+    lines += _totals(difference) if whole else _totals(difference)[:-1]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -248,12 +244,12 @@ DIFF = Verb(
     minimum=2,
     maximum=2,
     options=(
+        Option(name="by-size", kind="bool", help="Show the largest differences first"),
         Option(name="exit-code", kind="bool", help="Exit with 1 when they differ, as diff does; then 2 is a failure"),
         Option(name="files", kind="bool", help="Show every file, those of packages too"),
         Option(name="format", word="template", help="'json', or a Go template such as '{{len .Files}}'"),
         Option(name="path", word="path", help="Only what is at or below this path"),
         Option(name="quiet", short="q", kind="bool", help="Print nothing; the exit code says whether they differ"),
-        Option(name="sort", word="name|size", help="What comes first", default="name"),
     ),
     failed=2,
     description=(
@@ -263,6 +259,7 @@ DIFF = Verb(
     examples=(
         ("tiffin image diff debian:old debian:new", "which packages are newer, and what else has changed"),
         ("tiffin image diff --files --path /etc web:1 web:2", "every file below /etc"),
+        ("tiffin image diff --by-size --files web:1 web:2", "what made it grow"),
         ("tiffin image diff -q web:1 web:2 || echo different", "in a script"),
     ),
 )

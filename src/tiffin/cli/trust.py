@@ -21,7 +21,7 @@ def _verify(context: Context, parsed: Parsed) -> int:
     if parsed.flag("all"):
         if references:
             raise UsageError("--all goes without names of images")
-        references = [image.id for image in context.engine.images()]
+        references = [(*image.names, image.id)[0] for image in context.engine.images()]
     elif not references:
         raise UsageError("no image was named", hint="name one, or use --all")
     code = 0

@@ -11,7 +11,7 @@ from tiffin.storage.objects import NEW_PREFIX, SMALL_BYTES, UnnamedFile, make_di
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from typing import BinaryIO
 
     from tiffin.storage.entry import Entry
@@ -139,7 +139,7 @@ class LayerStore:
             size += len(chunk)
         return size
 
-    def tar_chunks(self, diff_id: str) -> Iterator[bytes]:
+    def tar_chunks(self, diff_id: str) -> Generator[bytes]:
         """The layer's exact tar stream in pieces of some MiB at most; damage raises `StoreError` at its end."""
         from tiffin.storage.streamhash import StreamHash
 

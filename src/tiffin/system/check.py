@@ -21,6 +21,8 @@ def check(parts: Parts, *, contents: bool) -> list[str]:
         problems = [f"the state database is damaged: {finding}" for finding in parts.database.check()]
         if problems:
             return problems
+        with store_lock(parts.paths, exclusive=True):
+            pass  # a child of a killed command may take a moment to end with it; what it leaves is finished then
         parts.images.finish()
         with store_lock(parts.paths, exclusive=True):
             images = image_records.all_images(parts.database)

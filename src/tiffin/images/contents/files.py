@@ -7,7 +7,7 @@ import os
 from tiffin.errors import UsageError
 from tiffin.images.host import is_host_id
 from tiffin.images.reference import HOST
-from tiffin.storage.entry import DIRECTORY, REGULAR, SYMLINK
+from tiffin.storage.entry import REGULAR, SYMLINK
 from tiffin.storage.tree import MAX_SYMLINKS, flatten
 
 TYPE_CHECKING = False
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tiffin.storage.tree import Node, Tree
 
 _CHUNK_BYTES = 1 << 20
+_MAX_PATH = 4096  # PATH_MAX: no program has ever opened a longer one
 
 
 class FileTooLarge(Exception):
@@ -38,8 +39,16 @@ class ImageFiles:
         self.tree = tree
         self.objects = objects
         self.temporary = temporary  # where unfinished work goes, see storage/workspace.py
-        self.entries: dict[bytes, Entry] = {path: node.entry for path, node in tree.walk()}
-        self._directories: dict[bytes, bytes | None] = {}
+        self.entries: dict[bytes, Entry] = {}
+        self._by_path: dict[bytes, Node] = {}  # directories
+        self._paths: dict[int, bytes] = {}  # theirs, by identity
+        self._links: dict[tuple[int, bytes], Node | None] = {}  # where the link of this name in a directory leads
+        self._real: dict[bytes, bytes | None] = {}
+        for path, node in tree.walk():
+            self.entries[path] = node.entry
+            if node.children is not None:
+                self._by_path[path] = node
+                self._paths[id(node)] = path
 
     def find(self, path: bytes) -> Entry | None:
         """What is at a path, symlinks resolved inside the image; None when nothing is there."""
@@ -86,36 +95,56 @@ class ImageFiles:
 
     def _directory(self, path: bytes) -> bytes | None:
         """The real path of a directory; None when there is none."""
-        if path not in self._directories:
-            self._directories[path] = self._resolve(path)
-        return self._directories[path]
+        if path not in self._real:
+            node = self._walk(self.tree.root, path)
+            self._real[path] = None if node is None else self._paths[id(node)]
+        return self._real[path]
 
-    def _resolve(self, path: bytes) -> bytes | None:
-        pending = path.split(b"/")[::-1]
-        trail: list[tuple[bytes, Node]] = []
+    def _walk(self, start: Node, path: bytes) -> Node | None:
+        """The directory at `path`; each link on the way is followed once for all paths."""
+        if len(path) > _MAX_PATH:
+            return None
+        node = start
+        for name in path.split(b"/"):
+            child = self._step(node, name)
+            if child is not None and child.entry.kind == SYMLINK:
+                key = (id(node), name)
+                if key not in self._links:
+                    self._links[key] = self._follow(node, child)
+                child = self._links[key]
+            if child is None:
+                return None
+            node = child
+        return node if node.children is not None else None
+
+    def _follow(self, start: Node, link: Node) -> Node | None:
+        """Where a link in the directory `start` leads, through at most `MAX_SYMLINKS` of them."""
+        node = start
+        pending: list[bytes] = []
+        found: Node | None = link
         links = 0
-        while pending:
-            name = pending.pop()
-            if name in (b"", b"."):
-                continue
-            if name == b"..":
-                del trail[-1:]
-                continue
-            node = ((trail[-1][1] if trail else self.tree.root).children or {}).get(name)
-            if node is None:
+        while True:
+            if found is None:
                 return None
-            if node.entry.kind == SYMLINK:
+            if found.entry.kind == SYMLINK:
                 links += 1
-                if links > MAX_SYMLINKS:
+                target = found.entry.link
+                if links > MAX_SYMLINKS or len(target) > _MAX_PATH:
                     return None
-                if node.entry.link[:1] == b"/":
-                    trail.clear()
-                pending += node.entry.link.split(b"/")[::-1]
-            elif node.entry.kind == DIRECTORY:
-                trail.append((name, node))
+                node = self.tree.root if target[:1] == b"/" else node
+                pending += target.split(b"/")[::-1]
             else:
-                return None
-        return b"/".join(name for name, _ in trail)
+                node = found
+            if not pending:
+                return node
+            found = self._step(node, pending.pop())
+
+    def _step(self, node: Node, name: bytes) -> Node | None:
+        if node.children is None or name in (b"", b"."):
+            return node if node.children is not None else None
+        if name == b"..":
+            return self._by_path[self._paths[id(node)].rpartition(b"/")[0]]
+        return node.children.get(name)
 
 
 def files_of(store: ImageStore, image: Image) -> ImageFiles:

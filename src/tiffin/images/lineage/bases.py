@@ -41,6 +41,15 @@ class Lineage:
         """The image here that this one rests on directly. Following it comes to an end."""
         return self._parents.get(image.id)
 
+    def rests_on(self, image: Image, sought: Image) -> bool:
+        """Whether `sought` is the image itself or something that it rests on, directly or not."""
+        at: Image | None = image
+        while at is not None:
+            if at.id == sought.id:
+                return True
+            at = self._parents.get(at.id)
+        return False
+
     def recorded(self, image: Image) -> Image | None:
         """The image here that is recorded as the base."""
         base = self.bases.get(image.id)
@@ -87,18 +96,9 @@ class Lineage:
     def _find_parent(self, image: Image) -> None:
         for found in (self.recorded(image), self.by_layers(image)):
             # What archives claim may go round in a circle.
-            if found is not None and not self._above(found, image):
+            if found is not None and not self.rests_on(found, image):
                 self._parents[image.id] = found
                 return
-
-    def _above(self, image: Image, sought: Image) -> bool:
-        """Whether `sought` is the image or something that it rests on."""
-        at: Image | None = image
-        while at is not None:
-            if at.id == sought.id:
-                return True
-            at = self._parents.get(at.id)
-        return False
 
 
 def begins_with(image: Image, base: Image) -> bool:

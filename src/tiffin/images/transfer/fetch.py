@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import contextmanager
 
 from tiffin.errors import InvalidImageError, os_error
 from tiffin.images.archive import ingest, known_layer
@@ -15,21 +16,23 @@ from tiffin.storage.lock import LayerLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from queue import Queue
 
     from tiffin.images.codecs import Readable
     from tiffin.images.store import ImageStore
     from tiffin.images.transfer.documents import Descriptor
     from tiffin.images.transfer.steps import Teller
+    from tiffin.images.transfer.unpacker import Unpacker
     from tiffin.registry.client import Registries
     from tiffin.registry.names import Repository
 
 AT_ONCE = 3
 READ_BYTES = 256 << 10
+IDLE_S = 0.5
 OWN_PROCESS_BYTES = 1 << 20
 """A blob of this size is worth a process of its own, which takes some 50 ms to begin."""
-_PATIENCE_S = 5.0
+_PATIENCE_S = 0.3
 
 
 class Fetched(Record):
@@ -55,12 +58,20 @@ class Fetcher:
         self._teller = teller
         self._keep_blobs = keep_blobs
         self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._unpackers: set[Unpacker] = set()  # guarded by _lock
         self._done: SimpleQueue[Fetched | BaseException] = SimpleQueue()
 
-    def run(self, layers: Sequence[tuple[Descriptor, str]], finished: Callable[[Fetched, int], None]) -> None:
+    def run(
+        self,
+        layers: Sequence[tuple[Descriptor, str]],
+        finished: Callable[[Fetched, int], None],
+        idle: Callable[[], None],
+    ) -> None:
         """Fetch `layers` (blob and diff_id); `finished` is called in this thread for each, with how many are left.
 
-        The first failure stops the others and is raised, as is KeyboardInterrupt.
+        `idle` is called when nothing has finished for half a second. The first failure stops the others and is raised,
+        as is KeyboardInterrupt.
         """
         from queue import SimpleQueue
 
@@ -75,14 +86,31 @@ class Fetcher:
             thread.start()
         try:
             for left in range(len(layers) - 1, -1, -1):
-                outcome = self._done.get()
+                outcome = self._next(idle)
                 if isinstance(outcome, BaseException):
                     raise outcome
                 finished(outcome, left)
         finally:
-            self._stopped.set()
-            for thread in threads:
-                thread.join(_PATIENCE_S)
+            self._stop(threads)
+
+    def _stop(self, threads: Sequence[threading.Thread]) -> None:
+        """Nothing is written to the store after this. A thread that waits for a silent server is left to its wait."""
+        self._stopped.set()
+        with self._lock:
+            unpackers = list(self._unpackers)
+        for unpacker in unpackers:
+            unpacker.stop()
+        for thread in threads:
+            thread.join(_PATIENCE_S)
+
+    def _next(self, idle: Callable[[], None]) -> Fetched | BaseException:
+        from queue import Empty
+
+        while True:
+            try:
+                return self._done.get(timeout=IDLE_S)
+            except Empty:
+                idle()
 
     def finished_meanwhile(self) -> list[Fetched]:
         """After `run` was cut short: the layers that got ready in the meantime."""
@@ -157,7 +185,7 @@ class Fetcher:
         from tiffin.images.transfer.unpacker import Unpacker
 
         verified = Verified(raw, what, digest=blob.digest, size=blob.size)
-        with Unpacker(self._store.paths, diff_id, blob.size, what) as unpacker:
+        with Unpacker(self._store.paths, diff_id, blob.size, what) as unpacker, self._stoppable(unpacker):
             try:
                 while data := verified.read(READ_BYTES):
                     unpacker.write(data)
@@ -172,6 +200,18 @@ class Fetcher:
                     raise
             return unpacker.finish()
 
+    @contextmanager
+    def _stoppable(self, unpacker: Unpacker) -> Iterator[None]:
+        with self._lock:
+            if self._stopped.is_set():
+                raise steps.Stopped
+            self._unpackers.add(unpacker)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._unpackers.discard(unpacker)
+
 
 class _Stopping:
     """A stream that ends with an error once the transfer is given up."""
@@ -181,9 +221,10 @@ class _Stopping:
         self._stopped = stopped
 
     def read(self, size: int) -> bytes:
-        if self._stopped.is_set():
+        data = b"" if self._stopped.is_set() else self._raw.read(size)
+        if self._stopped.is_set():  # also while it waited
             raise steps.Stopped
-        return self._raw.read(size)
+        return data
 
 
 class _Teed:

@@ -38,23 +38,15 @@ class WrongDigest(TiffinError):
 class Packed:
     """A layer as a compressed stream, made while it is read; a context manager. `size_bytes` counts what came out.
 
-    With a `digest` the end of the stream is reached only if the whole has it, else WrongDigest: the packers are named
-    by their versions, but the machine may play a part too. `progress` gets the bytes of the tar that were read.
+    `progress` gets the bytes of the tar that were read so far.
     """
 
     def __init__(
-        self,
-        layers: LayerStore,
-        diff_id: str,
-        kind: str,
-        *,
-        digest: str = "",
-        progress: Callable[[int], None] | None = None,
+        self, layers: LayerStore, diff_id: str, kind: str, progress: Callable[[int], None] | None = None
     ) -> None:
         self._layers = layers
         self._diff_id = diff_id
         self._kind = kind
-        self._digest = digest
         self._progress = progress
         self.size_bytes = 0
 
@@ -62,7 +54,6 @@ class Packed:
         self._out = _Collected()
         self._compressor = Compressor(self._kind, self._out)
         self._chunks = self._layers.tar_chunks(self._diff_id)
-        self._hash = hashlib.sha256() if self._digest else None
         self._read = 0
         self._ready = b""
         self._at = 0
@@ -71,7 +62,7 @@ class Packed:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._chunks.close()  # type: ignore[attr-defined]
+        self._chunks.close()
 
     def read(self, size: int) -> bytes:
         while self._at == len(self._ready) and not self._ended:
@@ -88,34 +79,32 @@ class Packed:
         data = self._ready[self._at : self._at + size]
         self._at += len(data)
         self.size_bytes += len(data)
-        if self._hash is not None:
-            self._hash.update(data)
-            if not data and (found := f"sha256:{self._hash.hexdigest()}") != self._digest:
-                raise WrongDigest(f"layer {self._diff_id} is packed as {found} here, not as {self._digest}")
         return data
 
 
 class Checked:
-    """A stream that must have a digest in the end, else WrongDigest; closes what it reads with itself."""
+    """A stream that must be one very blob, else WrongDigest: at its end, or as soon as it is too long.
 
-    def __init__(self, raw: Readable, digest: str, what: str, progress: Callable[[int], None] | None = None) -> None:
+    What was packed by the same version of the same program is the same nearly always, but the machine may play a part.
+    """
+
+    def __init__(self, raw: Readable, digest: str, size: int) -> None:
         self._raw = raw
         self._digest = digest
-        self._what = what
         self._hash = hashlib.new(digest.partition(":")[0])
-        self._progress = progress
-        self._read = 0
+        self._left = size
 
     def read(self, size: int) -> bytes:
         data = self._raw.read(size)
         if data:
             self._hash.update(data)
-            self._read += len(data)
-            if self._progress:
-                self._progress(self._read)
-        elif size and f"{self._digest.partition(':')[0]}:{self._hash.hexdigest()}" != self._digest:
-            raise WrongDigest(f"{self._what} does not match its digest {self._digest}")
+            self._left -= len(data)
+        if self._left < 0 or (size and not data and not self._is_right()):
+            raise WrongDigest(f"what was to be the blob {self._digest} is another one")
         return data
+
+    def _is_right(self) -> bool:
+        return f"{self._digest.partition(':')[0]}:{self._hash.hexdigest()}" == self._digest
 
 
 class _Collected:

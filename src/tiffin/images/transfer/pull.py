@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from tiffin.errors import InvalidImageError, NotFoundError, UsageError
 from tiffin.images.archive import known_layer
 from tiffin.images.candidate import check_layer_count
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
     Answer = TypeVar("Answer")
 
 SYNC_BYTES = 8 << 20
-SYNC_EVERY_S = 0.5
 
 
 class Found(Record):
@@ -269,7 +266,7 @@ class _Puller:
             waiting.add(layer, left)
 
         try:
-            fetcher.run(wanted, finished)
+            fetcher.run(wanted, finished, waiting.keep)
         except BaseException:
             for layer in fetcher.finished_meanwhile():
                 waiting.add(layer, 0)
@@ -293,13 +290,12 @@ class _Waiting:
         self._store = store
         self._layers: list[Fetched] = []
         self._bytes = 0
-        self._kept_s = time.monotonic()
 
     def add(self, layer: Fetched, left: int) -> None:
         self._layers.append(layer)
         self._bytes += layer.blob.size
         # The last one is synced with the image.
-        if left and (self._bytes >= SYNC_BYTES or time.monotonic() - self._kept_s >= SYNC_EVERY_S):
+        if left and self._bytes >= SYNC_BYTES:
             self.keep()
 
     def keep(self) -> None:
@@ -308,7 +304,7 @@ class _Waiting:
             for layer in self._layers:
                 blob = _blob(layer.blob, layer.diff_id) if layer.verified else None
                 blobs.keep_waiting(self._store.database, layer.diff_id, blob)
-        self._layers, self._bytes, self._kept_s = [], 0, time.monotonic()
+        self._layers, self._bytes = [], 0
 
 
 def _blob(blob: Descriptor, diff_id: str) -> Blob:

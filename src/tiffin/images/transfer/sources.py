@@ -119,23 +119,21 @@ class Sources:
 
         @contextmanager
         def make() -> Iterator[Readable]:
-            what = f"layer {blob.digest}"
-            if source.kind == REPACK:
-                kind = blob.packed_by.partition(" ")[0]
-                with Packed(self._store.layers, blob.diff_id, kind, digest=blob.digest) as packed:
-                    yield Told(packed, counter, self._stopped)
-            elif source.kind == KEPT:
-                file = kept.open_kept(self._store.paths, blob.digest)
-                if file is None:
-                    raise WrongDigest(f"{what} is not kept any more")
-                with file:
-                    yield Told(Checked(file, blob.digest, what), counter, self._stopped)
-            else:
-                assert source.place is not None
-                with self._registries.open_blob(source.place, blob.digest, blob.size_bytes) as body:
-                    yield Told(Checked(body, blob.digest, what), counter, self._stopped)
+            with self._opened(blob, source) as raw:
+                yield Told(Checked(raw, blob.digest, blob.size_bytes), counter, self._stopped)
 
         return make
+
+    def _opened(self, blob: Blob, source: Source) -> AbstractContextManager[Readable]:
+        if source.kind == REPACK:
+            return Packed(self._store.layers, blob.diff_id, blob.packed_by.partition(" ")[0])
+        if source.kind == KEPT:
+            file = kept.open_kept(self._store.paths, blob.digest)
+            if file is None:
+                raise WrongDigest(f"the blob {blob.digest} is not kept any more")
+            return file
+        assert source.place is not None
+        return self._registries.open_blob(source.place, blob.digest, blob.size_bytes)
 
 
 class Told:

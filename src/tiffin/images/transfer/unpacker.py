@@ -81,6 +81,11 @@ class Unpacker:
             raise kind(answer["message"], hint=answer["hint"])
         return answer["diff_id"], answer["size"]
 
+    def stop(self) -> None:
+        """End it from another thread: it is dead when this returns, and `write` fails."""
+        self._process.kill()
+        self._process.wait()
+
     def kill(self) -> None:
         """End it now; what it kept of an unfinished layer is litter."""
         process = self._process
