@@ -26,7 +26,7 @@ OCI = "application/vnd.oci.image.manifest.v1+json"
 BLOB = random.Random(1).randbytes(3_000_000)
 DIGEST = f"sha256:{hashlib.sha256(BLOB).hexdigest()}"
 UPLOAD = random.Random(2).randbytes(900_000)
-HASTY = Patience(attempts=3, first_wait_s=0.0, read_s=1.0)
+HASTY = Patience(attempts=3, first_wait_s=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,13 @@ def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, waits: list[float]) 
         yield registries
 
 
+@pytest.fixture
+def impatient(client: Registries) -> Iterator[Registries]:
+    """A client that takes a second without a byte for too long."""
+    with Registries(Settings(), patience=HASTY.replace(read_s=1.0)) as registries:
+        yield registries
+
+
 def at(proxy: FaultProxy) -> Repository:
     return Repository(host=proxy.host, path="team/app")
 
@@ -98,11 +105,11 @@ def test_progress_counts_more_than_attempts(client: Registries, proxy: FaultProx
         assert stream.resumed == 10
 
 
-def test_a_silent_registry_is_asked_again(client: Registries, proxy: FaultProxy) -> None:
+def test_a_silent_registry_is_asked_again(impatient: Registries, proxy: FaultProxy) -> None:
     proxy.add(Fault(path=DIGEST, stall_after=500_000))
-    with client.open_blob(at(proxy), DIGEST, len(BLOB)) as stream:
+    with impatient.open_blob(at(proxy), DIGEST, len(BLOB)) as stream:
         assert stream.read() == BLOB
-        assert stream.resumed == 1
+        assert stream.resumed >= 1
 
 
 def test_a_registry_without_ranges_begins_anew(client: Registries, proxy: FaultProxy) -> None:
@@ -348,9 +355,9 @@ def test_no_address(client: Registries) -> None:
     assert told(UsageError, lambda: client.check("localhost:99999")) == "localhost:99999 is no host with a port"
 
 
-def test_a_silent_registry(client: Registries, proxy: FaultProxy) -> None:
-    proxy.add(Fault(path="/manifests/", delay_s=1.5, times=None))
-    assert told(RegistryError, lambda: client.resolve(at(proxy), "v1")) == (
+def test_a_silent_registry(impatient: Registries, proxy: FaultProxy) -> None:
+    proxy.add(Fault(path="/manifests/", delay_s=20, times=None))
+    assert told(RegistryError, lambda: impatient.resolve(at(proxy), "v1")) == (
         f"{proxy.host} was silent for too long (3 attempts)"
     )
 
