@@ -150,7 +150,7 @@ class Board:
 def presenter(out: IO[str] | None = None) -> Lines | Board:
     """What suits the stream, by default standard output."""
     stream = out or sys.stdout
-    if os.isatty(stream.fileno()) and os.environ.get("TERM", "dumb") != "dumb":
+    if stream.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         return Board(stream)
     return Lines(stream)
 
