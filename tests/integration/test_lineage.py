@@ -110,8 +110,10 @@ def test_digests_and_ids_wherever_images_are_named(
         assert tiffin.ok("rmi", f"other:{number}") == f"Untagged: other:{number}"
         if number == 0:
             tiffin.ok("rmi", flat)
+    assert tiffin.ok("images", "-q", "--no-trunc", f"busybox@{DIGEST}") == image.id
     wrong = "sha256:" + "d" * 64
-    assert tiffin("run", f"busybox@{wrong}").err.startswith(f"tiffin: no such image: busybox@{wrong}\n")
+    assert tiffin.ok("images", "-q", f"busybox@{wrong}") == ""
+    assert tiffin("run", "--pull=never", f"busybox@{wrong}").err.startswith(f"tiffin: no such image: busybox@{wrong}\n")
     assert tiffin.ok("rmi", f"busybox@{DIGEST}") == f"Untagged: busybox@{DIGEST}"
     assert engine.image("busybox").id == image.id
 
@@ -195,6 +197,51 @@ def test_short_names_at_registries(
         _push(_archive(2, "base:1"), tmp_path, f"{server.host}/base:1")
         assert _statuses(tiffin) == ["app:1", "current", "here"]
         assert _statuses(tiffin, "--registry")[:2] == ["app:1", "outdated"]
+
+
+def test_pulled_and_pushed(engine: library.Engine, tiffin: Runner, busybox: str, tmp_path: Path) -> None:
+    """From a base at a registry to an image on its next version there, and back to one that must be pulled again."""
+    with registry(tmp_path) as server:
+        base, app = f"{server.host}/team/base:1", f"{server.host}/team/app:1"
+        tiffin.ok("tag", busybox, base)
+        tiffin.ok("push", "-q", base)
+        first = _committed(engine, base, "mkdir /srv; echo own >/srv/own", app)
+        tiffin.ok("push", "-q", app)
+        for name in (base, app):
+            tiffin.ok("rmi", "--force", engine.image(name).id)
+
+        # Pulled anew, the manifest tells the base; when that comes, too, the layers agree.
+        tiffin.ok("pull", "-q", app)
+        assert engine.image(app).id == first.id
+        recorded = blobs.base_of(engine._parts.database, first.id)
+        assert recorded is not None and recorded.name == base and recorded.digest.startswith("sha256:")
+        assert tiffin.ok("image", "tree", "--format", "{{.Depth}} {{.Names}}") == f"1 {app}"
+        assert "(not here)" in tiffin.ok("image", "tree")
+        tiffin.ok("pull", "-q", base)
+        assert tiffin.ok("image", "tree", "--format", "{{.Depth}} {{.Names}}") == f"0 {base}\n1 {app}"
+        assert tiffin("image", "outdated", "--exit-code").code == 0
+
+        # Somebody else pushes the base's next version.
+        _push(_archive(7, "base:1"), tmp_path, base)
+        assert tiffin.ok("image", "outdated", "--format", "{{.Image}} {{.Status}} {{.Where}}") == (
+            f"{app} outdated {server.host}"
+        )
+        tiffin.ok("pull", "-q", base)
+        assert tiffin.ok("image", "outdated", "--format", "{{.Image}} {{.Status}} {{.Where}}") == f"{app} outdated here"
+        tiffin.ok("image", "rebase", app, "--onto", base)
+        assert engine.image(app).layers == (*engine.image(base).layers, first.layers[-1])
+        assert tiffin("image", "outdated", "--exit-code").code == 0
+        tiffin.ok("push", "-q", app)
+
+        # The first version is gone here, but its digest is known.
+        tiffin.ok("rmi", "--force", first.id)
+        refused = tiffin("image", "rollback", app)
+        assert refused.code == 1
+        pin = refused.err.split("`tiffin pull ")[1].split("`")[0]
+        assert pin.startswith(f"{server.host}/team/app@sha256:")
+        tiffin.ok("pull", "-q", pin)
+        assert tiffin.ok("image", "rollback", app) == first.id
+        assert engine.image(app).id == first.id
 
 
 def _put_index(url: str, repository: str, tag: str, manifests: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from harness.archives import Layout, config_of, open_store, tar_of
 from harness.lineages import APP, BASE, MIDDLE, NEW_BASE, WEB, add, at
 from tiffin.errors import NotFoundError, UsageError
+from tiffin.images.config import parse_config
 from tiffin.images.lineage.bases import Lineage, base_of_annotations, base_upon
 from tiffin.images.lineage.tree import TreeNode, tree, walk
 from tiffin.images.load import load
@@ -254,6 +255,24 @@ def test_annotations_are_claims(store: ImageStore, annotations: dict[str, str], 
     said = {f"org.opencontainers.image.base.{key}" if "." not in key else key: value
             for key, value in annotations.items()}  # fmt: skip
     assert base_of_annotations(said, (), store.database) == expected
+
+
+def test_recorded_claims_are_read_with_care(store: ImageStore) -> None:
+    app = add(store, "app:1", BASE, APP)
+    _record(store, app, Base(name="\x1b[2Jdebian", digest="sha256:\n"))
+    assert Lineage(store).bases[app.id] == Base()
+    assert _drawn(tree(store)) == ["app:1"]
+
+
+def test_what_is_known_of_an_image_that_comes_again_stays(store: ImageStore) -> None:
+    base = add(store, "base:1", BASE)
+    app = add(store, "app:1", BASE, APP)
+    known = base_upon(store.database, base)
+    _record(store, app, known)
+    layers = [(diff_id, 1) for diff_id in app.layers]
+    with store.adding():
+        store.add(parse_config(app.raw_config), layers, ["app:2"], base=Base(name="other:1"))
+    assert blobs.base_of(store.database, app.id) == known
 
 
 def test_annotations_of_an_image_that_is_here(store: ImageStore) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tiffin.images.transfer.steps import Step
 
 EVERY_S = 0.1
-_MOVING = (steps.DOWNLOADING, steps.PUSHING)
+_MOVING = (steps.DOWNLOADING, steps.PUSHING, steps.COPYING)
 _UNFINISHED = (steps.PULLING, steps.PREPARING, steps.WAITING, *_MOVING)
 _BAR_COLUMNS = (10, 50)
 
