@@ -69,19 +69,26 @@ def _pull(engines: Sequence[CommandPeer], name: str, layout: str) -> list[Row]:
 
 def _second_pull(engines: Sequence[CommandPeer], first: str, second: str, layout: str) -> list[Row]:
     """The second image differs by a package, so two of its three layers do; nearly all of their files are the same."""
-    series: dict[str, Series] = {}
     disk: dict[str, int] = {}
-    for engine in engines:
+    processor: dict[str, list[float]] = {engine.name: [] for engine in engines}
+
+    def pull(engine: CommandPeer) -> Spent:
         engine.ask("pull", *engine.transfer_options, first)
         os.sync()
-        before = _disk_bytes(engine)
-        series[engine.name] = Series()
-        series[engine.name].spent.append(engine.time("pull", *engine.transfer_options, second))
+        before, begun_s = _disk_bytes(engine), _processor_s(engine)
+        spent = engine.time("pull", *engine.transfer_options, second)
+        processor[engine.name].append(_processor_s(engine) - begun_s)
         os.sync()
         disk[engine.name] = _disk_bytes(engine) - before
         for name in (first, second):
             engine.remove_image(name)
-    rows = [time_row("`pull` of one that differs by a package", series, [Target("Docker", 0.6)], unit="s")]
+        return spent
+
+    series = interleaved({engine.name: partial(pull, engine) for engine in engines}, ROUNDS)
+    rows = [
+        time_row("`pull` of one that differs by a package", series, [Target("Docker", 0.6)], unit="s"),
+        _processor_row("processor time of that", processor),
+    ]
     whole = sum(_layer_sizes(layout))
     row = size_row("disk that this second image takes", disk, whole // 5)
     words = f"{disk['Tiffin'] / whole:.2f} × its {whole / 1e6:.0f} MB (≤ 0.2: {'MISSED' if row.missed else 'reached'})"
