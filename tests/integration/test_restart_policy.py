@@ -44,7 +44,7 @@ def start(
 
 
 def until(
-    engine: tiffin.Engine, fits: Callable[[ContainerState], object], name: str = "rr", timeout_s: float = 20
+    engine: tiffin.Engine, fits: Callable[[ContainerState], object], name: str = "rr", timeout_s: float = 60
 ) -> ContainerState:
     deadline = time.monotonic() + timeout_s
     while True:
