@@ -33,10 +33,11 @@ class Change:
     """Several values written as one: `with Change() as write:` puts everything back when one is refused.
 
     What is put back is what the files said before, as text, so that "no limit" is restored too; `undone` makes of it
-    what is to be written.
+    what is to be written. `put` writes it, by default `write`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, put: Callable[[str, str], None] | None = None) -> None:
+        self._put = put
         self._before: list[tuple[str, str]] = []
 
     def __enter__(self) -> Self:
@@ -44,7 +45,7 @@ class Change:
 
     def __call__(self, path: str, value: str, undone: Callable[[str], str] | None = None) -> None:
         before = read(path)
-        write(path, value)
+        (self._put or write)(path, value)
         if before is not None:
             self._before.append((path, undone(before) if undone else before))
 

@@ -79,7 +79,7 @@ KNOBS = (
     ),
     Knob(
         field="memory_merge", option="--memory-merge", live=False,
-        proof="test_memory_merge.py::test_equal_pages_become_one",
+        proof="test_memory_merge.py::test_equal_pages_of_two_containers",
     ),
     Knob(
         field="cpus", option="--cpus", v1="cpu.cfs_quota_us", v2="cpu.max",
@@ -123,7 +123,7 @@ KNOBS = (
     ),
     Knob(
         field="pids_limit", option="--pids-limit", v1="pids.max", v2="pids.max",
-        proof="test_cgroup_contract.py::test_pids_are_limited",
+        proof="test_cgroup_contract.py::test_the_number_of_processes_is_limited",
     ),
     Knob(
         field="io_weight", option="--blkio-weight", v1="blkio.weight blkio.bfq.weight", v2="io.bfq.weight io.weight",

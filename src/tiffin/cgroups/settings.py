@@ -221,9 +221,9 @@ class Settings:
         if self._version == 1:
             own = "" if self._has("blkio.weight") else "bfq."
             self._put(f"blkio.{own}weight", asked.io_weight)
-            for path, weight in asked.device_weights or ():
+            for path, own_weight in asked.device_weights or ():
                 reset = "default" if own else "0"
-                self._put(f"blkio.{own}weight_device", f"{disk_of(path)} {weight}", undo="keyed", reset=reset)
+                self._put(f"blkio.{own}weight_device", f"{disk_of(path)} {own_weight}", undo="keyed", reset=reset)
             return
         bfq, plain = self._has("io.bfq.weight"), self._has("io.weight")
         for file, wanted in (("io.bfq.weight", bfq), ("io.weight", plain or not bfq)):

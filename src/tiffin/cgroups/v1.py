@@ -6,6 +6,7 @@ joined only where systemd tracks services by it.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from tiffin.cgroups import devices, files, limits
@@ -30,6 +31,7 @@ USED = frozenset(
 _UNLIMITED_BYTES = 1 << 62
 
 _FREEZE_DEADLINE_S = 2.0
+_REALTIME_DEADLINE_S = 2.0
 
 
 class V1Driver:
@@ -100,7 +102,7 @@ class V1Driver:
         settings = self._settings(container_id, resources, whole, disks)
         if resources.cpu_rt_runtime_us is not None:
             self._grant_realtime(container_id, whole or resources)
-        with files.Change() as write:
+        with files.Change(_put) as write:
             for setting in settings:
                 write(setting.path, setting.value, setting.undone)
 
@@ -212,7 +214,7 @@ class V1Driver:
                 if resources.cpu_rt_runtime_us is not None:
                     self._grant_realtime(container_id, resources)
                 for setting in Settings(1, self._finder(container_id)).collect(resources, disks=disks, new=True):
-                    files.write(setting.path, setting.value)
+                    _put(setting.path, setting.value)
             if "devices" in self._base_of and devices.EVERYTHING[0] not in rules:
                 self._write_devices(f"{self._base_of['devices']}/{container_id}", rules)
         except BaseException:
@@ -381,6 +383,23 @@ class V1Driver:
 
 def _limit(value: int | None) -> int | None:
     return None if value is None or value >= _UNLIMITED_BYTES else value
+
+
+def _put(path: str, value: str) -> None:
+    """As `files.write`; real-time runtime of a cgroup that is gone counts until the kernel has freed it, in a moment."""
+    if not path.endswith("/cpu.rt_runtime_us"):
+        return files.write(path, value)
+    import time
+
+    deadline = time.monotonic() + _REALTIME_DEADLINE_S
+    while True:
+        try:
+            return files.write(path, value)
+        except HostError as error:
+            cause = error.__cause__
+            if not isinstance(cause, OSError) or cause.errno != errno.EINVAL or time.monotonic() > deadline:
+                raise
+        time.sleep(0.005)
 
 
 def _realtime(directory: str) -> float:
