@@ -36,6 +36,8 @@ TESTS = (
     "tests/integration/test_storage_host.py",
     "tests/integration/test_pause.py",
     "tests/integration/test_update.py",
+    "tests/integration/test_resources_update.py",
+    "tests/integration/test_resources_limits.py",
     "tests/integration/older_kernel.py",
     "--deselect=tests/integration/test_crash.py::test_output_at_full_speed_with_nobody_reading",
     "--deselect=tests/integration/test_crash.py::test_many_at_once",

@@ -386,7 +386,7 @@ def _limit(value: int | None) -> int | None:
 
 
 def _put(path: str, value: str) -> None:
-    """As `files.write`; real-time runtime of a cgroup that is gone counts until the kernel has freed it, in a moment."""
+    """As `files.write`; real-time runtime of a removed cgroup counts until the kernel has freed it, a moment later."""
     if not path.endswith("/cpu.rt_runtime_us"):
         return files.write(path, value)
     import time

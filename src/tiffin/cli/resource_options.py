@@ -152,10 +152,10 @@ def _huge_pages(text: str) -> tuple[str, int]:
     size, colon, limit = text.partition(":")
     if not size or not colon:
         raise ValueError("it is SIZE:BYTES, such as 2MB:1g")
-    pages_kb = parse_bytes(size) >> 10
-    units = ((20, "GB"), (10, "MB"), (0, "KB"))
-    shown = next((f"{pages_kb >> shift}{unit}" for shift, unit in units if pages_kb >> shift), size)
-    return shown, -1 if limit == "-1" else parse_bytes(limit)
+    page_bytes = parse_bytes(size)
+    units = ((30, "GB"), (20, "MB"), (10, "KB"))
+    whole = (f"{page_bytes >> shift}{unit}" for shift, unit in units if page_bytes and not page_bytes % (1 << shift))
+    return next(whole, size), -1 if limit == "-1" else parse_bytes(limit)
 
 
 def _rdma(text: str) -> tuple[str, str]:
