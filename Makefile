@@ -19,7 +19,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make unit         the tests that need no root"
 	@echo "make integration  the tests that run containers (root)"
-	@echo "make test-v2      cgroup and container tests on pure cgroup v2 and Linux 6.1, in an emulated machine (4 minutes)"
+	@echo "make test-v2      what depends on the kernel, on pure cgroup v2 and Linux 6.1, in an emulated machine (8 minutes)"
 	@echo "make differential the same commands given to Docker and to Tiffin, and what comes of them compared (root)"
 	@echo "make parity       write docs/PARITY.md and docs/RESOURCES.md anew from the tables they are made of"
 	@echo "make man          man pages and completion scripts, below build/help"

@@ -9,6 +9,7 @@ import shutil
 import socket
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from measure import Series, Spent, interleaved, pss_bytes
 from peers import CommandPeer, output
 from report import Row, Target, size_row, time_row
 
+LOADED = "registry.example/bench:loaded"
 ROUNDS = 3
 PEAK_BYTES = 100_000_000
 SAMPLE_S = 0.03
@@ -34,10 +36,17 @@ def measure(engines: Sequence[CommandPeer], work: str) -> list[Row]:
         names = {tag: f"{host}/bench:{tag}" for tag in layouts}
         for tag, layout in layouts.items():
             _skopeo(work, f"oci:{layout}", f"docker://{names[tag]}", "--dest-tls-verify=false")
-        rows = _pull(engines, names["one"], layouts["one"])
-        rows += _second_pull(engines, names["one"], names["two"], layouts["two"])
-    rows += _load(engines, archive)
-    rows += _save_and_push(engines, archive, work)
+        rows = _told(_pull(engines, names["one"], layouts["one"]))
+        rows += _told(_second_pull(engines, names["one"], names["two"], layouts["two"]))
+    rows += _told(_load(engines, archive))
+    rows += _told(_save_and_push(engines, archive, work))
+    return rows
+
+
+def _told(rows: list[Row]) -> list[Row]:
+    """All of it takes minutes, so that what is known already is told."""
+    for row in rows:
+        print(f"  {row.what}: {row.figures} {row.verdict}", file=sys.stderr, flush=True)
     return rows
 
 
@@ -60,19 +69,26 @@ def _pull(engines: Sequence[CommandPeer], name: str, layout: str) -> list[Row]:
 
 def _second_pull(engines: Sequence[CommandPeer], first: str, second: str, layout: str) -> list[Row]:
     """The second image differs by a package, so two of its three layers do; nearly all of their files are the same."""
-    series: dict[str, Series] = {}
     disk: dict[str, int] = {}
-    for engine in engines:
+    processor: dict[str, list[float]] = {engine.name: [] for engine in engines}
+
+    def pull(engine: CommandPeer) -> Spent:
         engine.ask("pull", *engine.transfer_options, first)
         os.sync()
-        before = _disk_bytes(engine)
-        series[engine.name] = Series()
-        series[engine.name].spent.append(engine.time("pull", *engine.transfer_options, second))
+        before, begun_s = _disk_bytes(engine), _processor_s(engine)
+        spent = engine.time("pull", *engine.transfer_options, second)
+        processor[engine.name].append(_processor_s(engine) - begun_s)
         os.sync()
         disk[engine.name] = _disk_bytes(engine) - before
         for name in (first, second):
             engine.remove_image(name)
-    rows = [time_row("`pull` of one that differs by a package", series, [Target("Docker", 0.6)], unit="s")]
+        return spent
+
+    series = interleaved({engine.name: partial(pull, engine) for engine in engines}, ROUNDS)
+    rows = [
+        time_row("`pull` of one that differs by a package", series, [Target("Docker", 0.6)], unit="s"),
+        _processor_row("processor time of that", processor),
+    ]
     whole = sum(_layer_sizes(layout))
     row = size_row("disk that this second image takes", disk, whole // 5)
     words = f"{disk['Tiffin'] / whole:.2f} × its {whole / 1e6:.0f} MB (≤ 0.2: {'MISSED' if row.missed else 'reached'})"
@@ -85,7 +101,7 @@ def _load(engines: Sequence[CommandPeer], archive: str) -> list[Row]:
     def load(engine: CommandPeer) -> Spent:
         return engine.time("load", "-i", archive)
 
-    series, processor = _timed(engines, load, lambda engine: engine.remove_image("bench:loaded"))
+    series, processor = _timed(engines, load, lambda engine: engine.remove_image(LOADED))
     return [
         time_row("`load` of the same", series, [Target("Docker", 0.6)], unit="s"),
         _processor_row("processor time of that", processor),
@@ -99,7 +115,7 @@ def _save_and_push(engines: Sequence[CommandPeer], archive: str, work: str) -> l
     saved = f"{work}/saved.tar"
 
     def save(engine: CommandPeer) -> Spent:
-        spent = engine.time("save", "-o", saved, "bench:loaded")
+        spent = engine.time("save", "-o", saved, LOADED)
         os.unlink(saved)
         return spent
 
@@ -107,7 +123,7 @@ def _save_and_push(engines: Sequence[CommandPeer], archive: str, work: str) -> l
 
     def push(engine: CommandPeer) -> Spent:
         with _registry(f"{work}/empty") as host:
-            engine.ask("tag", "bench:loaded", f"{host}/bench:pushed")
+            engine.ask("tag", LOADED, f"{host}/bench:pushed")
             spent = engine.time("push", *engine.transfer_options, f"{host}/bench:pushed")
             engine.ask("rmi", f"{host}/bench:pushed")
         shutil.rmtree(f"{work}/empty")
@@ -115,7 +131,7 @@ def _save_and_push(engines: Sequence[CommandPeer], archive: str, work: str) -> l
 
     pushes, pushing = _timed(engines, push, lambda _: None)
     for engine in engines:
-        engine.remove_image("bench:loaded")
+        engine.remove_image(LOADED)
     return [
         time_row("`save` of the same", saves, [Target("Docker", 1.0)], unit="s"),
         _processor_row("processor time of that", saving),
@@ -211,7 +227,7 @@ def _layer_sizes(layout: str) -> list[int]:
 
 def _docker_archive(layout: str, work: str) -> str:
     path = f"{work}/three-layers.tar"
-    _skopeo(work, f"oci:{layout}", f"docker-archive:{path}:bench:loaded")
+    _skopeo(work, f"oci:{layout}", f"docker-archive:{path}:{LOADED}")
     return path
 
 

@@ -13,6 +13,10 @@ IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 LEFT_BEHIND = pytest.StashKey[list[str]]()
 BEFORE = pytest.StashKey[Snapshot]()
 
+# What this host's administrator says of registries and policies is not to decide tests.
+os.environ["TIFFIN_REGISTRIES"] = os.devnull
+os.environ.pop("TIFFIN_POLICY", None)
+
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if _is_controller(session.config):

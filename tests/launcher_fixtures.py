@@ -64,10 +64,7 @@ def compile_launcher(
 
 
 def built(variant: str, factory: pytest.TempPathFactory) -> Path:
-    """The launcher in a variant, compiled once for all workers of a test run, or before it."""
-    before = already_built(f"tiffin-launch-{variant}")
-    if before is not None:
-        return before
+    """The launcher in a variant, compiled once for all workers of a test run."""
     base = factory.getbasetemp()
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
     target = shared / f"tiffin-launch-{variant}"

@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tiffin.images.lineage.outdated import BaseStatus
+    from tiffin.images.transfer.copy import Copied
+    from tiffin.images.transfer.lists import ManifestList
+    from tiffin.images.transfer.lists_push import Shown
     from tiffin.images.transfer.push import Pushed
     from tiffin.images.transfer.steps import Step
     from tiffin.model.image import Image
@@ -131,3 +134,108 @@ class Registries:
         from tiffin.images.lineage.outdated import outdated
 
         return outdated(self._parts.images, references, registry=registry)
+
+    def copy_image(
+        self,
+        source: str,
+        destination: str,
+        *,
+        all: bool = False,
+        platform: str | None = None,
+        format: str | None = None,
+        preserve_digests: bool = False,
+        progress: Callable[[Step], None] | None = None,
+    ) -> Copied:
+        """Copy an image between registries, layouts and archives, past the store and without unpacking it.
+
+        Both ends are written as "docker://HOST/NAME[:TAG|@DIGEST]", "oci:DIRECTORY[:TAG]", "oci-archive:FILE[:TAG]",
+        "docker-archive:FILE[:NAME:TAG]" or "dir:DIRECTORY". Of an image for several platforms the one for `platform`
+        (default the host's) is copied, or with `all` everything. Manifests stay byte for byte unless `format` ("oci",
+        "v2s2") converts them. UsageError, NotFoundError, ConflictError, InvalidImageError, RegistryError.
+        """
+        from tiffin.images.transfer.copy import copy
+        from tiffin.registry.client import Registries as Client
+
+        with Client(warn=self._parts.warn) as client:
+            return copy(
+                client,
+                source,
+                destination,
+                all=all,
+                platform=platform,
+                format=format,
+                preserve_digests=preserve_digests,
+                progress=progress,
+            )
+
+    def inspect_manifest(self, name: str, member: str | None = None, *, verbose: bool = False) -> Shown:
+        """What a list that is being made, or a registry, has under `name`; with `member` what the list has of it.
+
+        `verbose` looks up platforms, and what an index lists. NotFoundError, RegistryError.
+        """
+        from tiffin.images.transfer.lists_push import inspect
+        from tiffin.registry.client import Registries as Client
+
+        with Client(warn=self._parts.warn) as client:
+            return inspect(self._parts.paths, client, name, member, verbose=verbose)
+
+    def create_manifest_list(self, name: str, members: Sequence[str], *, amend: bool = False) -> ManifestList:
+        """Begin a list of manifests for several platforms, or with `amend` add to one. Members are names at
+        registries, or images that are here. ConflictError, NotFoundError, UsageError."""
+        from tiffin.images.transfer.lists import create
+        from tiffin.registry.client import Registries as Client
+
+        with Client(warn=self._parts.warn) as client:
+            return create(self._parts.images, client, name, members, amend=amend)
+
+    def annotate_manifest(
+        self,
+        name: str,
+        member: str,
+        *,
+        os: str | None = None,
+        architecture: str | None = None,
+        variant: str | None = None,
+        os_version: str | None = None,
+        os_features: Sequence[str] = (),
+    ) -> ManifestList:
+        """Say for which platform a member of a list is. NotFoundError."""
+        from tiffin.images.transfer.lists import annotate
+
+        return annotate(
+            self._parts.paths,
+            name,
+            member,
+            os=os,
+            architecture=architecture,
+            variant=variant,
+            os_version=os_version,
+            os_features=os_features,
+        )
+
+    def push_manifest_list(
+        self,
+        name: str,
+        *,
+        all: bool = False,
+        purge: bool = False,
+        pushed: Callable[[str], None] | None = None,
+        progress: Callable[[Step], None] | None = None,
+    ) -> str:
+        """Give a list to the registry that its name begins with, and return its digest.
+
+        Members that other registries have are copied with `all`, and refused without; `pushed` is called with each
+        that was brought into the list's repository, as "host/name@digest". `purge` forgets the list. NotFoundError,
+        UsageError, RegistryError.
+        """
+        from tiffin.images.transfer.lists_push import push
+        from tiffin.registry.client import Registries as Client
+
+        with Client(warn=self._parts.warn) as client:
+            return push(self._parts.images, client, name, all=all, purge=purge, pushed=pushed, progress=progress)
+
+    def remove_manifest_list(self, name: str) -> None:
+        """Forget a list that is being made. NotFoundError."""
+        from tiffin.images.transfer.lists import remove
+
+        remove(self._parts.paths, name)

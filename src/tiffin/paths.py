@@ -50,6 +50,11 @@ class Paths(Record):
         return f"{self.root}/pods"
 
     @property
+    def manifests(self) -> str:
+        """Lists of manifests that are being made, a JSON file each; absent until there is one."""
+        return f"{self.root}/manifests"
+
+    @property
     def cache(self) -> str:
         """Derived data; deleting it costs time only."""
         return f"{self.root}/cache"

@@ -206,7 +206,7 @@ class FaultProxy:
         if fault.answer is not None:
             for _ in body:
                 pass
-            time.sleep(fault.delay_s)
+            self._closing.wait(fault.delay_s)
             status, extra, data = fault.answer
             self._head(connection, status, {"Content-Length": str(len(data)), **extra})
             connection.sendall(data if method != "HEAD" else b"")
@@ -260,7 +260,7 @@ class FaultProxy:
     def _answer(
         self, connection: socket.socket, request: Request, answer: http.client.HTTPResponse, fault: Fault
     ) -> bool:
-        time.sleep(fault.delay_s)
+        self._closing.wait(fault.delay_s)
         headers = {name: value for name, value in answer.getheaders() if name.lower() != "connection"}
         for name, value in fault.headers.items():
             headers = {known: text for known, text in headers.items() if known.lower() != name.lower()}

@@ -88,6 +88,15 @@ def test_exec_in_a_terminal(tiffin: Runner, busybox: str, terminal: Opener) -> N
         assert screen.wait() == 4
 
 
+def test_exec_in_a_terminal_ends_with_its_command(tiffin: Runner, busybox: str, terminal: Opener) -> None:
+    """Not with what that has left in the background, and that has the terminal still."""
+    tiffin.ok("run", "-d", "--name", "c1", busybox, "sleep", "100")
+    with terminal("exec", "-it", "c1", "sh", "-c", "trap '' HUP; sleep 1000 & echo started; exit 4") as screen:
+        assert screen.wait(10) == 4
+        assert screen.text == "started\r\n"
+    assert "sleep 1000" in tiffin.ok("top", "c1")
+
+
 def test_detaching_from_exec_leaves_it_running(tiffin: Runner, busybox: str, terminal: Opener) -> None:
     tiffin.ok("run", "-d", "--name", "c1", busybox, "sleep", "100")
     script = "trap 'touch /hup' HUP; echo go; while [ ! -e /end ]; do echo more; done; echo done > /out"

@@ -142,7 +142,7 @@ def test_input_output_and_exit_code(host: Host) -> None:
 
 def test_at_a_terminal(host: Host) -> None:
     (host.base / "home/ann/.bash_profile").write_text("PS1='at> '\n")
-    with Terminal(host.argv("su", "-", "ann"), size=(33, 101)) as screen:
+    with Terminal(host.argv("su", "-", "ann"), size=(33, 101), timeout_s=60) as screen:
         screen.expect("at> ")
         screen.send("stty size; tty\n")
         screen.expect("33 101")

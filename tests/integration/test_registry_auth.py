@@ -75,7 +75,7 @@ def test_basic(secured: RegistryServer) -> None:
 def test_no_credentials(secured: RegistryServer) -> None:
     with door(None) as client:
         assert told(RegistryDenied, lambda: client.resolve(Repository(host=secured.host, path="app"), "v1")) == (
-            f"{secured.host}: manifest {secured.host}/app:v1: answered HTTP 401 (Unauthorized)"
+            f"{secured.host}: manifest {secured.host}/app:v1: unauthorized: authentication required"
             f" (log in with `tiffin login {secured.host}`)"
         )
         assert told(RegistryDenied, lambda: client.tags(Repository(host=secured.host, path="app"))) == (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,14 +139,17 @@ def test_questions_on_a_terminal(tiffin: Runner, server: RegistryServer, home: P
         assert terminal.text.endswith("username is empty\r\n")
 
 
-def test_docker_s_own_login_is_ours(tiffin: Runner, server: RegistryServer, home: Path) -> None:
-    """Its file is our file: what Docker's command line writes we use, and the reverse."""
-    done = os.spawnlp(
-        os.P_WAIT, "skopeo", "skopeo", "login", "--tls-verify=false", "--authfile", f"{home}/.docker/config.json",
-        "-u", "ann", "-p", "secret", server.host,
-    )  # fmt: skip
-    assert done == 0
+def test_logins_are_shared_with_other_tools(tiffin: Runner, server: RegistryServer, home: Path) -> None:
+    """What skopeo writes we use, and the reverse."""
+    authfile = ["--authfile", f"{home}/.docker/config.json", "--tls-verify=false"]
+    login = ["skopeo", "login", *authfile, "-u", "ann", "-p", "secret", server.host]
+    assert subprocess.run(login, capture_output=True, timeout=60).returncode == 0
     assert tiffin("login", server.host).code == 0
+    assert tiffin("logout", server.host).code == 0
+    assert tiffin("login", "-u", "ann", "--password-stdin", server.host, input="secret").code == 0
+    again = subprocess.run(["skopeo", "login", *authfile, server.host], capture_output=True, text=True, timeout=60)
+    assert again.returncode == 0
+    assert again.stdout.startswith("Authenticating with existing credentials")
 
 
 RESULTS = {

@@ -26,7 +26,7 @@ OCI = "application/vnd.oci.image.manifest.v1+json"
 BLOB = random.Random(1).randbytes(3_000_000)
 DIGEST = f"sha256:{hashlib.sha256(BLOB).hexdigest()}"
 UPLOAD = random.Random(2).randbytes(900_000)
-HASTY = Patience(attempts=3, first_wait_s=0.0, read_s=1.0)
+HASTY = Patience(attempts=3, first_wait_s=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,13 @@ def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, waits: list[float]) 
         yield registries
 
 
+@pytest.fixture
+def impatient(client: Registries) -> Iterator[Registries]:
+    """A client that takes a second without a byte for too long."""
+    with Registries(Settings(), patience=HASTY.replace(read_s=1.0)) as registries:
+        yield registries
+
+
 def at(proxy: FaultProxy) -> Repository:
     return Repository(host=proxy.host, path="team/app")
 
@@ -98,11 +105,11 @@ def test_progress_counts_more_than_attempts(client: Registries, proxy: FaultProx
         assert stream.resumed == 10
 
 
-def test_a_silent_registry_is_asked_again(client: Registries, proxy: FaultProxy) -> None:
+def test_a_silent_registry_is_asked_again(impatient: Registries, proxy: FaultProxy) -> None:
     proxy.add(Fault(path=DIGEST, stall_after=500_000))
-    with client.open_blob(at(proxy), DIGEST, len(BLOB)) as stream:
+    with impatient.open_blob(at(proxy), DIGEST, len(BLOB)) as stream:
         assert stream.read() == BLOB
-        assert stream.resumed == 1
+        assert stream.resumed >= 1
 
 
 def test_a_registry_without_ranges_begins_anew(client: Registries, proxy: FaultProxy) -> None:
@@ -348,9 +355,9 @@ def test_no_address(client: Registries) -> None:
     assert told(UsageError, lambda: client.check("localhost:99999")) == "localhost:99999 is no host with a port"
 
 
-def test_a_silent_registry(client: Registries, proxy: FaultProxy) -> None:
-    proxy.add(Fault(path="/manifests/", delay_s=1.5, times=None))
-    assert told(RegistryError, lambda: client.resolve(at(proxy), "v1")) == (
+def test_a_silent_registry(impatient: Registries, proxy: FaultProxy) -> None:
+    proxy.add(Fault(path="/manifests/", delay_s=20, times=None))
+    assert told(RegistryError, lambda: impatient.resolve(at(proxy), "v1")) == (
         f"{proxy.host} was silent for too long (3 attempts)"
     )
 
@@ -383,7 +390,7 @@ def test_a_chunk_that_did_not_arrive_is_sent_again(client: Registries, proxy: Fa
     proxy.add(Fault(method="PATCH", refuse=True, skip=1))
     seen: list[int] = []
     upload(client, proxy, opened, chunk_bytes=300_000, progress=seen.append)
-    assert (len(opened), proxy.count("POST")) == (1, 1)
+    assert (len(opened), proxy.count("POST")) == (2, 1)
     ranges = [request.headers["Content-Range"] for request in proxy.requests("PATCH")]
     assert ranges == ["0-299999", "300000-599999", "300000-599999", "600000-899999"]
     assert proxy.count("GET", "/uploads/") == 1
@@ -419,7 +426,7 @@ def test_the_least_size_of_chunks_is_obeyed(client: Registries, proxy: FaultProx
     ranges = [request.headers["Content-Range"] for request in proxy.requests("PATCH")]
     assert ranges == ["0-499999", "500000-899999"]
     proxy.add(Fault(method="POST", headers={"OCI-Chunk-Min-Length": "500000000"}))
-    assert told(RegistryError, lambda: upload(client, proxy, [], chunk_bytes=100_000)) == (
+    assert told(RegistryError, lambda: upload(client, proxy, [], chunk_bytes=100_000, size=None)) == (
         f"{proxy.host} asks for chunks of 500000000 bytes at least, which is too much"
     )
 
@@ -450,14 +457,29 @@ def test_a_wrong_digest_is_refused_by_the_registry(client: Registries, proxy: Fa
     assert proxy.count("PUT") == 1
 
 
-@pytest.mark.parametrize(("size", "content"), [(5, b"1234"), (3, b"1234")])
-def test_content_of_another_size(client: Registries, proxy: FaultProxy, size: int, content: bytes) -> None:
+@pytest.mark.parametrize("chunk_bytes", [3, 100])
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (5, "the content to upload ended after 4 bytes of 5"),
+        (3, "the content to upload has more than the 3 bytes that it should have"),
+    ],
+)
+def test_content_of_another_size(
+    client: Registries, proxy: FaultProxy, size: int, message: str, chunk_bytes: int
+) -> None:
     repository = Repository(host=proxy.host, path="team/wrong")
 
     def send() -> None:
-        client.upload_blob(repository, lambda: contextlib.nullcontext(io.BytesIO(content)), digest=DIGEST, size=size)
+        client.upload_blob(
+            repository,
+            lambda: contextlib.nullcontext(io.BytesIO(b"1234")),
+            digest=DIGEST,
+            size=size,
+            chunk_bytes=chunk_bytes,
+        )
 
-    assert told(RegistryError, send) == f"the content to upload has not the {size} bytes that it should have"
+    assert told(RegistryError, send) == message
 
 
 class Breaking:

@@ -78,6 +78,7 @@ def test_image_and_command() -> None:
          {"log": LogConfig(driver="syslog", max_files=7, options=(("max-size", "1m"),))}),
         ("--log-opt max-size=1m --log-opt max-file=2", {"log": LogConfig(max_size_bytes=1 << 20, max_files=2)}),
         ("--pull never -q", {}),
+        ("--pull always", {}),
         ("-v /a:/b", {"mounts": (Mount(type="bind", source="/a", target="/b", create_source=True),)}),
         ("-v /a:/b:ro,rslave",
          {"mounts": (Mount(type="bind", source="/a", target="/b", readonly=True, propagation="rslave",
@@ -238,7 +239,6 @@ def test_bad_values(words: str, message: str) -> None:
         ("--gpus capabilities=utility",
          "--gpus capabilities=utility is not supported yet: descriptions of devices know no capabilities and no "
          "options"),
-        ("--pull always", "--pull always is not supported yet: Tiffin has no registries so far"),
         ("-p 80:80", "--publish is not supported yet: Tiffin has no bridge networks so far; use --network host"),
     ],
 )  # fmt: skip

@@ -38,7 +38,12 @@ NODES = [
         _node("app:1", "2", _node("", "3")),
         TreeNode(image=None, layer_count=1, adds_bytes=7000, children=(_node("a-rather-long-name/web:1", "4"),)),
     ),
-    TreeNode(image=None, layer_count=0, title="gone:1", children=(_node("rest:1", "5", moved=True),)),
+    TreeNode(
+        image=None,
+        layer_count=0,
+        base=Base(name="gone:1", base_id="sha256:" + "6" * 64),
+        children=(_node("rest:1", "5", moved=True),),
+    ),
 ]
 WIDE = """\
 IMAGE                             IMAGE ID      ADDS   SHARED  FREES
@@ -47,7 +52,7 @@ debian:12                         111111111111  1.5MB  20kB    4.1kB
 │   └── <none>                    333333333333  1.5MB  20kB    4.1kB
 └── (1 layer)                                   7kB
     └── a-rather-long-name/web:1  444444444444  1.5MB  20kB    4.1kB
-gone:1 (not here)
+gone:1 (not here)                 666666666666
 └── rest:1 (base moved)           555555555555  1.5MB  20kB    4.1kB
 """
 FORTY = """\

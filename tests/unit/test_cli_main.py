@@ -84,8 +84,8 @@ def test_group_help(group: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("container foo", "tiffin: 'container foo' is not a tiffin command.\nSee 'tiffin container --help'.\n"),
         ("image prun", ("tiffin: 'image prun' is not a tiffin command.\n"
          "Did you mean 'tiffin image prune'? See 'tiffin image --help'.\n")),
-        ("pull debian", ("tiffin: 'tiffin pull' is not supported yet: Tiffin has no registries so far; get images with "
-         "`tiffin load`, `tiffin import` or `tiffin bootstrap`\n")),
+        ("build .", ("tiffin: 'tiffin build' is not supported yet: Tiffin builds no images so far; "
+         "`tiffin import --change` makes one from a tar archive\n")),
         ("container cp a b", ("tiffin: must specify at least one container source\n"
          "name a file in one as CONTAINER:PATH\n")),
         ("cp a:b c:d", "tiffin: copying between containers is not supported\ntiffin cp a:b - | tiffin cp - c:d\n"),

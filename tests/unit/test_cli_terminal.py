@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import termios
 from collections.abc import Iterator
@@ -206,7 +207,8 @@ def test_writing_everything_to_a_full_non_blocking_pipe() -> None:
 def test_terminal_channel() -> None:
     master, slave = pty.openpty()
     sizes: list[tuple[int, int]] = []
-    channel = TerminalChannel(master, lambda rows, columns: sizes.append((rows, columns)))
+    ended, ends = os.pipe()
+    channel = TerminalChannel(master, lambda rows, columns: sizes.append((rows, columns)), ended)
     try:
         with RawMode(slave):
             assert channel.send_stdin(b"keys")
@@ -220,9 +222,37 @@ def test_terminal_channel() -> None:
         slave = -1
         assert channel.read_frame() is None
     finally:
-        os.close(master)
-        if slave >= 0:
-            os.close(slave)
+        for fd in (master, slave, ended, ends):
+            if fd >= 0:
+                os.close(fd)
+
+
+def test_a_terminal_that_others_keep_open_ends_with_its_program() -> None:
+    master, slave = pty.openpty()
+    ended, ends = os.pipe()
+    channel = TerminalChannel(master, lambda rows, columns: None, ended)
+    poll = select.poll()
+    poll.register(channel.fileno(), select.POLLIN)
+    try:
+        with RawMode(slave):
+            assert poll.poll(0) == []
+            os.write(slave, b"last words")
+            os.close(ends)
+            ends = -1
+            assert channel.read_frame() == (1, b"last words")
+            assert poll.poll(0) != [], "whoever relays hears of the end"
+            assert channel.read_frame() is None
+            # Somebody who goes on writing is not listened to for ever.
+            shown = 0
+            os.write(slave, b"x" * 2000)
+            while (frame := channel.read_frame()) is not None:
+                shown += len(frame[1])
+                os.write(slave, b"x" * 2000)
+            assert 100 << 10 < shown < 200 << 10
+    finally:
+        for fd in (master, slave, ended, ends):
+            if fd >= 0:
+                os.close(fd)
 
 
 def test_a_signal_that_is_not_passed_on_leaves(pipes: Pipes) -> None:

@@ -16,7 +16,7 @@ from tiffin.state.schema import SCHEMA, VERSION
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Containers web and web-old, of which none runs; an image with two names; a volume."""
+    """Containers web and web-old, of which none runs; an image with two names; a volume; a list of manifests."""
     database = sqlite3.connect(tmp_path / "state.db")
     database.executescript(SCHEMA)
     for number, name in enumerate(("web-old", "web", "db")):
@@ -30,6 +30,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     database.execute(f"PRAGMA user_version={VERSION}")
     database.commit()
     database.close()
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests" / "a.json").write_text('{"name": "registry.example/app:1"}')
+    (tmp_path / "manifests" / "b.json").write_text("damaged")
     os.chmod(tmp_path, 0o755)
     monkeypatch.setenv("TIFFIN_ROOT", str(tmp_path))
     return tmp_path
@@ -88,6 +91,12 @@ def words(line: str) -> tuple[list[str], int]:
         ("cp web:/etc", [], 0),
         ("cp web:/etc ", [], 0),
         ("cp ./a we", ["web:", "web-old:"], NO_SPACE),
+        ("image copy oc", ["oci:", "oci-archive:"], NO_FILES | NO_SPACE),
+        ("image copy oci:", [], 0),
+        ("image copy oci:a do", ["docker://", "docker-archive:"], NO_FILES | NO_SPACE),
+        ("manifest rm ", ["registry.example/app:1"], NO_FILES),
+        ("manifest inspect regi", ["registry.example/app:1"], NO_FILES),
+        ("manifest create new debian:l", ["debian:latest"], NO_FILES),
         ("import ", [], 0),
         ("load -i ", [], 0),
         ("completion z", ["zsh"], NO_FILES),

@@ -323,17 +323,15 @@ def test_files(tmp_path: Path) -> None:
 
 def test_links_are_followed_once(tmp_path: Path) -> None:
     """A chain of links in front of a hundred thousand paths costs little more than the paths themselves."""
-    files: dict[str, bytes | tarfile.TarInfo] = {
-        f"l{number}": symlink(f"{'./' * 400}l{number + 1}") for number in range(39)
-    }
+    dots = "./" * 400
+    files: dict[str, bytes | tarfile.TarInfo] = {f"l{number}": symlink(f"{dots}l{number + 1}") for number in range(39)}
+    lines = [*(f"/l0/none{number}/x" for number in range(100_000)), "/l0/file", ""]
     files |= {
-        "l39": symlink("/" + "./" * 400 + "d"),
+        "l39": symlink(f"/{dots}d"),
         "d/file": b"x",
         "var/lib/dpkg/status": b"Package: a\nVersion: 1\n",
+        "var/lib/dpkg/info/a.list": "\n".join(lines).encode(),
     }
-    files["var/lib/dpkg/info/a.list"] = (
-        b"".join(b"/l0/none%d/x\n" % number for number in range(100_000)) + b"/l0/file\n"
-    )
     began = time.process_time()
     found, warnings = packages_in_image(tmp_path, files)
     assert warnings == []

@@ -91,6 +91,19 @@ def test_by_way_of_another_image(store: ImageStore) -> None:
     assert {one.image.names[0] for one in outdated(store) if one.status == "outdated"} == {"middle:1", "app:1"}
 
 
+def test_an_image_that_took_its_bases_name(store: ImageStore) -> None:
+    """As a commit of an update under the same name: it is the base now, and what rested on the old one is outdated."""
+    base = add(store, "debian:12", BASE)
+    app = add(store, "app:1", BASE, APP)
+    updated = add(store, "debian:12", BASE, WEB)
+    again = add(store, "debian:12", BASE, WEB, MIDDLE)
+    _record(store, updated, base_upon(store.database, base).replace(name="debian:12"))
+    statuses = {one.image.id: one.status for one in outdated(store)}
+    assert statuses == {base.id: "no base", app.id: "outdated", updated.id: "current", again.id: "current"}
+    _record(store, again, base_upon(store.database, updated).replace(name="debian:12"))
+    assert {one.image.id: one.status for one in outdated(store)} == statuses
+
+
 def test_what_cannot_be_told(store: ImageStore) -> None:
     app = add(store, "app:1", BASE, APP)
     for base, reason in (

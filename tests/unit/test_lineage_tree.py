@@ -11,6 +11,7 @@ import pytest
 from harness.archives import Layout, config_of, open_store, tar_of
 from harness.lineages import APP, BASE, MIDDLE, NEW_BASE, WEB, add, at
 from tiffin.errors import NotFoundError, UsageError
+from tiffin.images.config import parse_config
 from tiffin.images.lineage.bases import Lineage, base_of_annotations, base_upon
 from tiffin.images.lineage.tree import TreeNode, tree, walk
 from tiffin.images.load import load
@@ -32,12 +33,14 @@ def _record(store: ImageStore, image: Image, base: Base) -> None:
 
 
 def _drawn(nodes: list[TreeNode]) -> list[str]:
-    """Names, indented by their depth; layers in common as "+" and their number."""
-    return [
-        "  " * depth + (node.image.names[0] if node.image and node.image.names else node.title or
-                        (node.image.id[7:19] if node.image else f"+{node.layer_count}"))
-        for depth, node in walk(nodes)
-    ]  # fmt: skip
+    """Names, indented by their depth; layers in common as "+" and their number, bases that are not here as "-"."""
+    return ["  " * depth + _name(node) for depth, node in walk(nodes)]
+
+
+def _name(node: TreeNode) -> str:
+    if node.image is not None:
+        return node.image.names[0] if node.image.names else node.image.id[7:19]
+    return f"-{node.base.name}" if node.base is not None else f"+{node.layer_count}"
 
 
 def _on_disk(store: ImageStore) -> int:
@@ -97,7 +100,12 @@ def test_a_base_that_is_not_here(store: ImageStore) -> None:
     web = add(store, "web:1", BASE, WEB)
     for image in (app, web):
         _record(store, image, Base(name="debian:12", digest="sha256:" + "1" * 64, layer_count=1))
-    assert _drawn(tree(store)) == ["debian:12", "  +1", "    app:1", "    web:1"]
+    assert _drawn(tree(store)) == ["-debian:12", "  app:1", "  web:1"]
+    _record(store, web, Base(name="debian:12", digest="sha256:" + "2" * 64))
+    assert _drawn(tree(store)) == ["-debian:12", "  app:1", "-debian:12", "  web:1"]
+    _record(store, app, Base(digest="sha256:" + "2" * 64))
+    _record(store, web, Base(digest="sha256:" + "2" * 64))
+    assert _drawn(tree(store)) == ["-", "  +1", "    app:1", "    web:1"]
     # An image with these layers may well be it.
     add(store, "base:1", BASE)
     assert _drawn(tree(store)) == ["base:1", "  app:1", "  web:1"]
@@ -247,6 +255,24 @@ def test_annotations_are_claims(store: ImageStore, annotations: dict[str, str], 
     said = {f"org.opencontainers.image.base.{key}" if "." not in key else key: value
             for key, value in annotations.items()}  # fmt: skip
     assert base_of_annotations(said, (), store.database) == expected
+
+
+def test_recorded_claims_are_read_with_care(store: ImageStore) -> None:
+    app = add(store, "app:1", BASE, APP)
+    _record(store, app, Base(name="\x1b[2Jdebian", digest="sha256:\n"))
+    assert Lineage(store).bases[app.id] == Base()
+    assert _drawn(tree(store)) == ["app:1"]
+
+
+def test_what_is_known_of_an_image_that_comes_again_stays(store: ImageStore) -> None:
+    base = add(store, "base:1", BASE)
+    app = add(store, "app:1", BASE, APP)
+    known = base_upon(store.database, base)
+    _record(store, app, known)
+    layers = [(diff_id, 1) for diff_id in app.layers]
+    with store.adding():
+        store.add(parse_config(app.raw_config), layers, ["app:2"], base=Base(name="other:1"))
+    assert blobs.base_of(store.database, app.id) == known
 
 
 def test_annotations_of_an_image_that_is_here(store: ImageStore) -> None:

@@ -159,7 +159,8 @@ def test_a_manifest_of_50_mb(store: ImageStore, registry: Served) -> None:
     image(registry)
     body = b"{" + b" " * (50 << 20) + b"}"
     registry.manifests["1"] = registry.manifests[digest(body)] = (OCI_MANIFEST, body)
-    refused(store, registry, f"{registry.host} answered with more than 4 MiB")
+    what = f"manifest {registry.host}/app@{digest(body)}"
+    refused(store, registry, f"{registry.host}: {what}: the answer has more than 4 MiB")
 
 
 def test_a_config_of_50_mb(store: ImageStore, registry: Served) -> None:

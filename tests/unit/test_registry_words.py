@@ -144,6 +144,8 @@ def test_error_documents(body: bytes, found: list[str]) -> None:
 
 def test_what_says_nothing_is_told_by_its_status() -> None:
     assert explanation(418, {}, b"tea") == "answered HTTP 418 (I'm a Teapot)"
+    assert explanation(401, {}, b"") == "unauthorized: authentication required"
+    assert explanation(403, {}, b"no") == "denied: requested access to the resource is denied"
     assert explanation(599, {}, b"") == "answered HTTP 599 (unknown status)"
 
 

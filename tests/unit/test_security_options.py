@@ -293,7 +293,7 @@ def test_apparmor_loads_the_default_profile(tmp_path: Path) -> None:
     parser.write_text(f"#!/bin/sh\necho '{said}' >&2; exit 1\n")
     with pytest.raises(HostError) as caught:
         lsm.labels(SecurityOptions(), ID, root=root)
-    assert str(caught.value) == f"apparmor_parser refuses the profile 'tiffin-default': {said} (run as root)"
+    assert str(caught.value) == f"apparmor_parser refuses the profile 'tiffin-default': {said} (run it with sudo)"
 
 
 def test_selinux(tmp_path: Path) -> None:

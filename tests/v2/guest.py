@@ -19,7 +19,19 @@ DISK_BYTES = 2 << 30
 BUSYBOX = Path("/bin/busybox")
 # overlay and loop are what containers need; erofs proves that having it does not suffice for the composefs driver.
 MODULES = ("virtio_pci", "virtio_blk", "overlay", "loop", "erofs")
-TOOLS = ("/bin/sh", "/usr/bin/true", "/usr/bin/unshare")  # the host's own rather than busybox's
+# The host's own rather than busybox's; su and sudo with what PAM loads, since libraries() cannot see it.
+TOOLS = ("/bin/bash", "/bin/sh", "/usr/bin/su", "/usr/bin/sudo", "/usr/bin/true", "/usr/bin/unshare")
+LOGIN = ("/etc/login.defs", "/etc/nsswitch.conf", "/etc/pam.d", "/etc/security", "/etc/sudo.conf", "/usr/libexec/sudo",
+         f"/lib/{sysconfig.get_config_var('MULTIARCH')}/security")  # fmt: skip
+NAME = "guest"
+FILES = {
+    "/etc/hosts": f"127.0.0.1 localhost {NAME}\n",
+    "/etc/hostname": f"{NAME}\n",
+    "/etc/shadow": "root:*:19000::::::\n",
+    "/etc/sudoers": "Defaults env_reset, use_pty\nDefaults secure_path=/usr/bin:/bin\n@includedir /etc/sudoers.d\n",
+}
+BUILT = "/built"  # programs that tests would compile
+IMAGES = "/images"  # and images that they would make
 PACKAGES = (
     "_pytest", "pytest", "pluggy", "pluggy-*.dist-info", "iniconfig", "packaging", "pygments", "py.py", "isal",
     "zstandard", "pytest_timeout.py", "pytest_timeout-*.dist-info", "xdist", "pytest_xdist-*.dist-info", "execnet",
@@ -41,7 +53,7 @@ exec /busybox switch_root /root /init
 # Pure cgroup v2, with every process in the root as a boot leaves it. The shell stays as PID 1 and reaps.
 INIT = """\
 #!/bin/busybox sh
-export PATH=/usr/bin:/bin HOME=/root CI=true
+export PATH=/usr/bin:/bin HOME=/root CI=true TIFFIN_TEST_BUILT={built} TIFFIN_TEST_CACHE={images}
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mkdir -p /dev/pts /dev/shm
@@ -50,6 +62,7 @@ for directory in /run /dev/shm; do mount -t tmpfs tmpfs $directory; done
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t securityfs securityfs /sys/kernel/security
 ifconfig lo up
+hostname -F /etc/hostname
 cd /project
 {python} -m pytest -p no:cacheprovider {arguments}
 echo "tiffin-v2-result=$?"
@@ -69,12 +82,18 @@ def make_disk(disk: Path, stage: Path, arguments: Iterable[str], more: dict[str,
     for directory in ("dev", "etc", "packages", "proc", "root", "run", "sys", "tmp", "var/lib", "var/tmp"):
         (stage / directory).mkdir(parents=True)
     copy(standard, stage)
-    for tool in (python, str(BUSYBOX), *TOOLS, "/etc/passwd", "/etc/group", "/etc/os-release"):
+    for tool in (python, str(BUSYBOX), *TOOLS, *LOGIN, "/etc/passwd", "/etc/group", "/etc/os-release"):
         copy(tool, stage)
+    for path, text in FILES.items():
+        (stage / path.lstrip("/")).write_text(text)
     # As an editable install does it: also for processes that are started with an empty environment.
     installed = stage / standard.lstrip("/") / "site-packages" / "guest.pth"
     installed.parent.mkdir()
     installed.write_text("/packages\n/project/src\n")
+    # The command that users start: it takes half as long as `python -m tiffin`.
+    script = stage / os.path.dirname(python).lstrip("/") / "tiffin"
+    script.write_text((PROJECT / "scripts/tiffin").read_text().replace("#!python", f"#!{python}", 1))
+    script.chmod(0o755)
     for path, source in more.items():
         copy(str(source), stage, path)
     for pattern in PACKAGES:
@@ -82,13 +101,18 @@ def make_disk(disk: Path, stage: Path, arguments: Iterable[str], more: dict[str,
             copy(str(found), stage, f"/packages/{found.name}")
     for name in (*OF_PROJECT, "pyproject.toml"):
         copy(str(PROJECT / name), stage, f"/project/{name}")
-    for library in libraries([python, *TOOLS, *map(str, Path(standard, "lib-dynload").glob("*.so"))]):
+    modules = [
+        path for directory in (Path(standard, "lib-dynload"), *map(Path, LOGIN)) for path in directory.glob("*.so")
+    ]
+    for library in libraries([python, *TOOLS, *map(str, modules)]):
         copy(library, stage)
     for applet in subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split():
         if not (stage / "bin" / applet).exists():
             (stage / "bin" / applet).symlink_to("busybox")
     init = stage / "init"
-    init.write_text(INIT.format(python=shlex.quote(python), arguments=shlex.join(arguments)))
+    init.write_text(
+        INIT.format(python=shlex.quote(python), arguments=shlex.join(arguments), built=BUILT, images=IMAGES)
+    )
     init.chmod(0o755)
     disk.unlink(missing_ok=True)
     with disk.open("wb") as file:

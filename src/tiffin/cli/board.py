@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tiffin.images.transfer.steps import Step
 
 EVERY_S = 0.1
-_MOVING = (steps.DOWNLOADING, steps.PUSHING)
+_MOVING = (steps.DOWNLOADING, steps.PUSHING, steps.COPYING)
 _UNFINISHED = (steps.PULLING, steps.PREPARING, steps.WAITING, *_MOVING)
 _BAR_COLUMNS = (10, 50)
 
@@ -150,7 +150,7 @@ class Board:
 def presenter(out: IO[str] | None = None) -> Lines | Board:
     """What suits the stream, by default standard output."""
     stream = out or sys.stdout
-    if os.isatty(stream.fileno()) and os.environ.get("TERM", "dumb") != "dumb":
+    if stream.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         return Board(stream)
     return Lines(stream)
 

@@ -84,6 +84,7 @@ GROUPS = {
         "Manage images",
         {
             **{name: VERBS[name] for name in "bootstrap history import load pull push save tag".split()},
+            "copy": "image_copy COPY",
             **{name: f"lineage {name.upper()}" for name in "flatten outdated rebase rollback split tree".split()},
             "ls": VERBS["images"],
             "rm": VERBS["rmi"],
@@ -99,6 +100,10 @@ GROUPS = {
         },
     ),
     "generate": ("Make files for other programs", {"systemd": "generate SYSTEMD"}),
+    "manifest": (
+        "Manage manifests and lists of them",
+        {name: f"manifest {name.upper()}" for name in "annotate create inspect push rm".split()},
+    ),
     "healthcheck": ("Check the health of containers", {"run": "healthcheck RUN"}),
     "volume": (
         "Manage volumes",
@@ -139,12 +144,11 @@ ALIASES = {
     "volume": {"list": "ls", "remove": "rm"},
 }
 
-_NO_REGISTRY = "Tiffin has no registries so far; get images with `tiffin load`, `tiffin import` or `tiffin bootstrap`"
 _NO_BUILD = "Tiffin builds no images so far; `tiffin import --change` makes one from a tar archive"
 _NO_SWARM = "Tiffin runs on one host and has no swarm"
 
 ABSENT = {
-    **dict.fromkeys(("manifest", "trust"), _NO_REGISTRY),
+    "trust": "policy.json says which signatures images must have, and Tiffin makes none",
     **dict.fromkeys(("build", "builder", "buildx"), _NO_BUILD),
     **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _NO_SWARM),
     "checkpoint": "Tiffin does not checkpoint containers so far",

@@ -139,7 +139,9 @@ def _verb(verb: Verb, name: str, typed: Typed, current: str, names: Names) -> Ca
     kind = _kind(verb, count)
     if kind in ("command", "file"):
         return [], 0
-    if kind not in ("container", "image", "volume", "pod", "any"):
+    if kind == "place":
+        return _place(current)
+    if kind not in ("container", "image", "volume", "pod", "list", "any"):
         return _NOTHING
     found = names.of(kind, _states(name))
     taken = set(typed.arguments)
@@ -165,7 +167,7 @@ def _kind(verb: Verb, count: int) -> str:
     for beginning, kind in (
         ("NAME|ID", "any"), ("CONTAINER", "container"), ("SOURCE_IMAGE", "image"), ("IMAGE", "image"),
         ("TARGET_IMAGE", "image"), ("REPOSITORY", "image"), ("VOLUME", "volume"), ("POD", "pod"), ("FILE", "file"),
-        ("PATH", "file"),
+        ("PATH", "file"), ("LIST", "list"), ("MANIFEST", "image"), ("SOURCE", "place"), ("DESTINATION", "place"),
     ):  # fmt: skip
         if word.startswith(beginning):
             # The name that `volume create` gives is new.
@@ -181,6 +183,14 @@ def _cp(typed: Typed, current: str, names: Names) -> Candidates:
         return [], 0
     found = [(f"{word}:", what) for word, what in names.of("container", "") if word.startswith(current)]
     return found, NO_SPACE
+
+
+def _place(current: str) -> Candidates:
+    """A transport; what follows it may be a file."""
+    if ":" in current:
+        return [], 0
+    transports = ("docker://", "oci:", "oci-archive:", "docker-archive:", "dir:")
+    return _fitting(transports, current), NO_FILES | NO_SPACE
 
 
 def _option_or_value(verb: Verb, typed: Typed, current: str, names: Names) -> Candidates:
@@ -297,6 +307,10 @@ class Names:
         if not os.access(paths.database, os.R_OK):
             return []
         check_owner(paths.root)
+        if kind == "list":
+            from tiffin.images.transfer import lists
+
+            return [(name, "list of manifests") for name in lists.names(paths)]
         # What has a meaning in SQLite's URIs (sqlite.org/uri.html).
         path = paths.database.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0.2)

@@ -66,7 +66,7 @@ def _with_terminal(
     size = foreground.terminal_size()
     with context.engine.exec(container, command, tty=True, tty_size=size, **details) as session:
         outcome = foreground.attend(
-            TerminalChannel(session.master, session.resize),
+            TerminalChannel(session.master, session.resize, session.fileno()),
             tty=True,
             streams=frozenset(("stdin", "stdout") if interactive else ("stdout",)),
             keys=keys,

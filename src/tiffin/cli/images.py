@@ -123,7 +123,11 @@ def _conditions(context: Context, filters: dict[str, list[str]]) -> list[Callabl
                 lambda image, _, values=values: listing.labels_match(values, dict(image.config.labels))  # type: ignore[misc]
             )
         elif name == "reference":
-            conditions.append(lambda _, shown, values=values: any(_fits(value, shown) for value in values))  # type: ignore[misc]
+            conditions.append(
+                lambda image, shown, values=values: any(  # type: ignore[misc]
+                    value in image.digests if "@" in value else _fits(value, shown) for value in values
+                )
+            )
         else:
             moment = min(_moment(context, name, value) for value in values)
             if name == "since":

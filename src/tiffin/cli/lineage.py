@@ -48,10 +48,8 @@ def _outdated(context: Context, parsed: Parsed) -> int:
     registry = parsed.flag("registry") if parsed.given("registry") else None
     found = context.engine.outdated(parsed.arguments, registry=registry)
     if not parsed.arguments and not parsed.flag("all"):
-        # What has lost its names, such as the old image after a rebase, is nobody's concern any more.
-        found = [
-            one for one in found if one.status in ("outdated", "unknown") and (one.image.names or one.image.digests)
-        ]
+        # What has no tag any more, such as the old image after a rebase, is nobody's concern.
+        found = [one for one in found if one.status in ("outdated", "unknown") and one.image.names]
     full = parsed.flag("no-trunc")
     if parsed.flag("quiet") and not parsed.given("format"):
         ids = dict.fromkeys(status.image.id for status in found if status.status == "outdated")
@@ -220,7 +218,9 @@ OUTDATED = Verb(
     arguments="[IMAGE...]",
     maximum=None,
     options=(
-        Option(name="all", short="a", kind="bool", help="Also images that are up to date or without a name or base"),
+        Option(
+            name="all", short="a", kind="bool", help="Also images that are up to date, and those without a tag or base"
+        ),
         Option(name="exit-code", kind="bool", help="Exit with 1 when any is outdated"),
         listing.FORMAT,
         listing.NO_TRUNC,
@@ -284,7 +284,8 @@ SPLIT = Verb(
         _TAG,
     ),
     description=(
-        "Files of no package come first, the biggest packages have a layer each, the others share one. "
+        "Files of no package come first, the biggest packages have a layer each, the others share one; "
+        "directories and links are last. "
         "Images that have the same version of a package get the same layer for it."
     ),
     examples=(("tiffin image split app:1 -t app:split --layers 40", "for registries that keep each layer once"),),
@@ -293,7 +294,7 @@ ROLLBACK = Verb(
     name="image rollback",
     summary="Have a name stand for what it stood for before",
     run=_rollback,
-    arguments="NAME[:TAG]",
+    arguments="REPOSITORY[:TAG]",
     minimum=1,
     maximum=1,
     options=(

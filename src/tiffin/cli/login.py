@@ -205,9 +205,13 @@ def _run(engine: Engine, name: str, user: struct_passwd, config: LoginConfig, wo
 
     with engine.exec(name, command, tty=True, tty_size=foreground.terminal_size(), **details) as session:
         outcome = foreground.attend(
-            TerminalChannel(session.master, session.resize), tty=True, streams=frozenset(("stdin", "stdout")), keys=b"",
-            forward=session.signal, name=name,
-        )  # fmt: skip
+            TerminalChannel(session.master, session.resize, session.fileno()),
+            tty=True,
+            streams=frozenset(("stdin", "stdout")),
+            keys=b"",
+            forward=session.signal,
+            name=name,
+        )
         return foreground.READER_GONE if outcome.reader_gone else session.wait()
 
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _STDOUT, _STDERR, _EXIT = 1, 2, 3
 _CHUNK = 32 << 10
+# What the kernel may hold of a terminal's output when its program has ended, and how long it may take to show it.
+_LAST_BYTES = 128 << 10
+_LAST_S = 0.2
 
 
 class Outcome(Record):
@@ -142,16 +145,26 @@ class Relay:
 
 
 class TerminalChannel:
-    """The master side of a terminal, with the face of an attachment: what it says is all standard output."""
+    """The master side of a terminal, with the face of an attachment: what it says is all standard output.
 
-    def __init__(self, master: int, resize: Callable[[int, int], None]) -> None:
+    `ended` becomes readable when the terminal's program has ended. What that left behind may have the terminal open for
+    long; nobody waits for it.
+    """
+
+    def __init__(self, master: int, resize: Callable[[int, int], None], ended: int) -> None:
         self._master = master
         self._resize = resize
+        self._ended = ended
         self._outgoing = bytearray()
+        self._last_bytes = _LAST_BYTES
+        self._last_s = _LAST_S
         os.set_blocking(master, False)
+        self._either = select.epoll()
+        for fd in (master, ended):
+            self._either.register(fd, select.EPOLLIN)
 
     def fileno(self) -> int:
-        return self._master
+        return self._either.fileno()
 
     def write_fileno(self) -> int:
         return self._master
@@ -164,14 +177,32 @@ class TerminalChannel:
         return False
 
     def read_frame(self) -> tuple[int, bytes] | None:
-        """What the terminal shows next; None when nobody has its other side open any more (EIO)."""
+        """What the terminal shows next; None at its end: its other side is closed (EIO), or open in others only."""
+        ended = _ready(self._ended, 0)
+        if ended and not self._has_last_words():
+            return None
         try:
             data = os.read(self._master, _CHUNK)
         except BlockingIOError:
             return _STDOUT, b""
         except OSError:
             return None
+        if ended:
+            self._last_bytes -= len(data)
         return (_STDOUT, data) if data else None
+
+    def _has_last_words(self) -> bool:
+        """Whether there is more that the ended program can have written: the kernel keeps it, but not for long."""
+        if self._last_bytes <= 0:
+            return False
+        if _ready(self._master, 0):
+            return True
+        from time import monotonic
+
+        began = monotonic()
+        late = self._last_s > 0 and _ready(self._master, self._last_s)
+        self._last_s -= monotonic() - began
+        return late
 
     def send_stdin(self, data: bytes) -> bool:
         self._outgoing += data
@@ -194,6 +225,12 @@ class TerminalChannel:
     def resize(self, rows: int, columns: int) -> bool:
         self._resize(rows, columns)
         return True
+
+
+def _ready(fd: int, timeout_s: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
 
 
 def write_all(fd: int, data: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from tiffin.cli.board import Json, presenter
-from tiffin.cli.options import Option, Verb
+from tiffin.cli.options import Option, Verb, absent
 from tiffin.errors import NotFoundError, NotSupportedError, UsageError
 
 TYPE_CHECKING = False
@@ -176,12 +176,13 @@ PUSH = Verb(
         _FORMAT,
         Option(name="quiet", short="q", kind="bool", help="Print the name only"),
     ),
+    absent=absent("Tiffin keeps one platform per image so far", "platform"),
     description="NAME begins with the registry's host; `tiffin tag` gives an image such a name. What the registry has "
     "is not sent. An image that came from a registry keeps its manifest, and so its digest, wherever its layers can be "
     "had as they were.",
     examples=(
-        ("tiffin tag debian:bookworm registry.example/team/debian", "a name with a registry"),
         ("tiffin push registry.example/team/debian", "send it there"),
+        ("tiffin push -a registry.example/team/debian", "with all of its tags"),
         ("tiffin push --compression zstd localhost:5000/team/app:1.2", "new layers as zstd"),
     ),
 )

@@ -14,7 +14,7 @@ from tiffin.cli.units import size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tiffin.images.lineage.tree import TreeNode
 
@@ -51,10 +51,9 @@ def show(nodes: Sequence[TreeNode], format: str | None, *, full: bool) -> None:
     """Print the tree, or a line for each of its images (parents first) as `format` asks."""
     rows = list(_rows(nodes, _UNICODE if _speaks_unicode() else _ASCII, full))
     if format:
-        listing.show(format, [row for row in rows if row["ID"]], _HEADINGS, _COLUMNS)
-        return
-    if rows:
-        _draw(rows)
+        listing.show(format, [row for node, row in rows if node.image is not None], _HEADINGS, _COLUMNS)
+    elif rows:
+        _draw([row for _, row in rows])
 
 
 def _draw(rows: list[Row]) -> None:
@@ -105,13 +104,13 @@ def _speaks_unicode() -> bool:
     return named.lower().replace("-", "").endswith("utf8") or ".utf8@" in named.lower().replace("-", "")
 
 
-def _rows(nodes: Sequence[TreeNode], marks: Sequence[str], full: bool) -> Iterator[Row]:
+def _rows(nodes: Sequence[TreeNode], marks: Sequence[str], full: bool) -> Iterator[tuple[TreeNode, Row]]:
     """One per node; not by recursion, since a chain of bases may be long."""
     between, last, goes_on, nothing = marks
     stack = [(node, "", "", 0, "") for node in reversed(nodes)]
     while stack:
         node, mark, indent, depth, parent = stack.pop()
-        yield _row(node, mark, depth, parent, full)
+        yield node, _row(node, mark, depth, parent, full)
         below = node.image.id if node.image is not None else parent
         for place, child in enumerate(reversed(node.children)):
             own, further = (last, nothing) if place == 0 else (between, goes_on)
@@ -120,9 +119,11 @@ def _rows(nodes: Sequence[TreeNode], marks: Sequence[str], full: bool) -> Iterat
 
 def _row(node: TreeNode, mark: str, depth: int, parent: str, full: bool) -> Row:
     image, base = node.image, node.base
-    image_id = image.id if image is not None else ""
+    cut: Callable[[str], str] = str if full else _short
+    # Of a base that is not here the ID is known, or at least the digest.
+    gone = (base.base_id or base.digest) if image is None and base is not None else ""
     return Row(
-        Adds=size(node.adds_bytes) if not node.title else "",
+        Adds=size(node.adds_bytes) if node.layer_count or image is not None else "",
         AddsBytes=node.adds_bytes,
         Base=base.name if base is not None else "",
         BaseDigest=base.digest if base is not None else "",
@@ -131,10 +132,10 @@ def _row(node: TreeNode, mark: str, depth: int, parent: str, full: bool) -> Row:
         Depth=depth,
         Frees=size(node.frees_bytes) if image is not None else "",
         FreesBytes=node.frees_bytes,
-        ID=image_id if full else image_id.removeprefix("sha256:")[:12],
+        ID=cut(image.id if image is not None else gone),
         Layers=node.layer_count,
         Names=", ".join(image.names) if image is not None else "",
-        Parent=parent if full else parent.removeprefix("sha256:")[:12],
+        Parent=cut(parent),
         Shared=size(node.shared_bytes) if image is not None else "",
         SharedBytes=node.shared_bytes,
         Tree=mark + _label(node),
@@ -143,8 +144,12 @@ def _row(node: TreeNode, mark: str, depth: int, parent: str, full: bool) -> Row:
 
 def _label(node: TreeNode) -> str:
     if node.image is None:
-        if node.title:
-            return f"{node.title} (not here)"
+        if node.base is not None:
+            return f"{node.base.name or '<none>'} (not here)"
         return "(1 layer)" if node.layer_count == 1 else f"({node.layer_count} layers)"
     name = ", ".join(node.image.names) or next(iter(node.image.digests), "<none>")
-    return f"{name} (base moved)" if node.moved else name
+    return f"{name} (base moved)" if node.moved and node.image.names else name
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]

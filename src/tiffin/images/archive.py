@@ -134,11 +134,15 @@ class FileArchive:
         self._read_bytes = raw.count
         return layer
 
-    def _open(self, name: str, what: str) -> _Window:
+    def place(self, name: str, what: str) -> tuple[int, int]:
+        """Where a member's data begins in the file, and how many bytes it has. Raises InvalidImageError."""
         place = self._places.get(self._names.resolve(name))
         if place is None:
             raise InvalidImageError(f"{what} is missing from the archive")
-        return _Window(self._file, *place)
+        return place
+
+    def _open(self, name: str, what: str) -> _Window:
+        return _Window(self._file, *self.place(name, what))
 
 
 class DirectoryArchive:
@@ -155,7 +159,7 @@ class DirectoryArchive:
         return os.path.isfile(f"{self._path}/{name}")
 
     def document(self, name: str, what: str) -> bytes:
-        with self._open(name, what) as file:
+        with self.open(name, what) as file:
             data = file.read(DOCUMENT_LIMIT + 1)
             if len(data) > DOCUMENT_LIMIT:
                 size = os.fstat(file.fileno()).st_size
@@ -163,7 +167,7 @@ class DirectoryArchive:
             return data
 
     def layer(self, store: ImageStore, blob: LayerBlob) -> tuple[str, int]:
-        with self._open(blob.path, blob.what) as file:
+        with self.open(blob.path, blob.what) as file:
             size = os.fstat(file.fileno()).st_size
             if blob.size is not None and blob.size != size:
                 raise InvalidImageError(f"{blob.what} has {size} bytes, {blob.size} were declared")
@@ -174,7 +178,8 @@ class DirectoryArchive:
             self._read_bytes = raw.count
             return layer
 
-    def _open(self, name: str, what: str) -> BinaryIO:
+    def open(self, name: str, what: str) -> BinaryIO:
+        """A file of the layout. Raises InvalidImageError when there is none, or it is not a regular one."""
         # Not blocking and not following: a FIFO or a link where a blob should be is not a blob.
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:

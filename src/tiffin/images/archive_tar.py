@@ -6,7 +6,7 @@ import tarfile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import IO, Any
 
     from tiffin.images.codecs import Writable
 
@@ -31,6 +31,12 @@ class ArchiveWriter:
         self._header(name, tarfile.REGTYPE, 0o644, size)
         return _Member(self._out, name, size)
 
+    def growing(self, name: str, file: IO[bytes]) -> _Growing:
+        """A member whose size is known at its end only, in `file`, which can be sought and is what this writes to."""
+        at = file.tell()
+        self._header(name, tarfile.REGTYPE, 0o644, 0)
+        return _Growing(self, name, file, at)
+
     def finish(self) -> None:
         """The end of the archive."""
         _write_all(self._out, bytes(1024))
@@ -43,6 +49,13 @@ class ArchiveWriter:
         if parent:
             self._directory(parent)
         self._header(f"{name}/", tarfile.DIRTYPE, 0o755, 0)
+
+    def rewrite(self, file: IO[bytes], at: int, name: str, size: int) -> None:
+        """Write the header of a member again, now that its size is known."""
+        end = file.tell()
+        file.seek(at)
+        self._header(name, tarfile.REGTYPE, 0o644, size)
+        file.seek(end)
 
     def _header(self, name: str, kind: bytes, mode: int, size: int) -> None:
         info = tarfile.TarInfo(name)
@@ -71,6 +84,30 @@ class _Member:
         if self._left < 0:
             raise AssertionError(f"{self._name} was announced with {self._size} bytes and has more")
         _write_all(self._out, data)
+        return len(data)
+
+
+class _Growing:
+    """`with` it `write`; the header gets the size at the end."""
+
+    def __init__(self, writer: ArchiveWriter, name: str, file: IO[bytes], at: int) -> None:
+        self._writer = writer
+        self._name = name
+        self._file = file
+        self._at = at
+        self.size = 0
+
+    def __enter__(self) -> _Growing:
+        return self
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if kind is None:
+            _write_all(self._file, bytes(-self.size % 512))
+            self._writer.rewrite(self._file, self._at, self._name, self.size)
+
+    def write(self, data: bytes) -> int:
+        self.size += len(data)
+        _write_all(self._file, data)
         return len(data)
 
 

@@ -80,7 +80,8 @@ def _resting(database: Database, image: Image) -> list[str]:
     candidates = (records.image_by_id(database, image_id) for image_id in
                   records.images_with(database, image.layers[-1], len(image.layers) - 1))  # fmt: skip
     found = [other for other in candidates if other is not None and begins_with(other, image)]
-    return sorted(other.names[0] if other.names else _short(other) for other in found)
+    found.sort(key=lambda other: (not other.names, other.names))
+    return [other.names[0] if other.names else _short(other) for other in found]
 
 
 def _joined(names: list[str]) -> str:

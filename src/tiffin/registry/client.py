@@ -34,7 +34,6 @@ ALL_MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _MOST_PAGES = 10_000
-CHUNK_BYTES = 16 * 1024 * 1024
 
 
 class Resolved(Record):
@@ -224,14 +223,15 @@ class Registries:
         *,
         digest: str | None,
         size: int | None,
-        chunk_bytes: int = CHUNK_BYTES,
+        chunk_bytes: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> str:
         """Upload a blob: in one request when it is not longer than `chunk_bytes`, else in chunks. Returns its digest.
 
-        `make` opens the content, and again when the upload must begin anew; its exceptions come through. With
-        `digest` None it is computed on the way. `progress` gets the number of bytes that the registry has so far.
-        At most `chunk_bytes` (or what the registry asks for as the least) are in memory.
+        `make` opens the content, and again to go back after a cut, so it must give the same bytes each time; its
+        exceptions come through. With `digest` None (sha256) it is computed on the way. `progress` gets the number of
+        bytes that the registry has, 0 when the upload begins anew. By default chunks are of 256 MiB, which are read as
+        they are sent; without `size` they are of 16 MiB, and one at a time is in memory.
         """
         from tiffin.registry.upload import Upload
 

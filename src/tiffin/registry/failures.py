@@ -15,6 +15,10 @@ _PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "REC
 """What OpenSSL says of an answer that is no TLS."""
 
 
+_REFUSALS = {401: "unauthorized: authentication required", 403: "denied: requested access to the resource is denied"}
+"""The distribution project's words, for answers without any (those to HEAD have no body)."""
+
+
 class Unreachable(RegistryError):
     """No answer, or no whole one.
 
@@ -92,6 +96,8 @@ def explanation(status: int, headers: Mapping[str, str], body: bytes) -> str:
         return "; ".join(errors)
     if is_page(headers, body):
         return f"answered with a web page (HTTP {status}), so it is no registry, or something stands before it"
+    if status in _REFUSALS:
+        return _REFUSALS[status]
     from http import HTTPStatus
 
     try:

@@ -56,7 +56,7 @@ def add_image(
             blobs.add_manifest(database, manifest, image_id)
         for blob, repository in packed:
             blobs.add_blob(database, blob, repository)
-        if base is not None:
+        if base is not None and (added or blobs.base_of(database, image_id) is None):
             blobs.set_base(database, image_id, base)
         blobs.drop_waiting(database, (diff_id for diff_id, _ in layers))
         for name in names:

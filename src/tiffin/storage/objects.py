@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 1 << 20
 HOLE_BYTES = 32 << 10
+HELD_BYTES = 8 << 20
+"""How much of a content is held in memory until it is known whether the store has it already."""
 _ZEROS = bytes(HOLE_BYTES)
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 NEW_PREFIX = ".new-"
@@ -242,21 +244,61 @@ class ObjectStore:
 
 
 class ObjectWriter:
-    """One object being written piece by piece; `finish` or `abort` must end it."""
+    """One object being written piece by piece; `finish` or `abort` must end it.
+
+    The first pieces are held, so that most of what the store has already is never written again.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         from hashlib import sha256
 
         self._store = store
-        self._new = store.new_file()
+        self._new: UnnamedFile | None = None
+        self._held: list[tuple[bytes, int, int]] = []  # pieces, and holes with no bytes
         self._hash = sha256()
-        self._offset = 0
+        self._size = 0
+        self._offset = 0  # of what is in the file
 
     def write(self, data: bytes, start: int, end: int) -> None:
-        """Append data[start:end]; aligned runs of zeros become holes."""
-        view = memoryview(data)
-        self._hash.update(view[start:end])
+        """Append data[start:end]; aligned runs of zeros become holes. `data` must not change afterwards."""
+        self._hash.update(memoryview(data)[start:end])
+        self._size += end - start
+        self._take(data, start, end)
+
+    def hole(self, size: int) -> None:
+        """Append `size` zero bytes that take no disk."""
+        left = size
+        while left:
+            step = min(left, SMALL_BYTES)
+            self._hash.update(memoryview(_zero_megabyte())[:step])
+            left -= step
+        self._size += size
+        self._take(b"", 0, size)
+
+    def _take(self, data: bytes, start: int, end: int) -> None:
+        if self._new is not None:
+            self._put(data, start, end)
+            return
+        self._held.append((data, start, end))
+        if self._size > HELD_BYTES:
+            self._make_file()
+
+    def _make_file(self) -> UnnamedFile:
+        if self._new is None:
+            self._new = self._store.new_file()
+            for piece in self._held:
+                self._put(*piece)
+            self._held.clear()
+        return self._new
+
+    def _put(self, data: bytes, start: int, end: int) -> None:
+        assert self._new is not None
         fd = self._new.fd
+        if not data:
+            os.lseek(fd, end - start, os.SEEK_CUR)
+            self._offset += end - start
+            return
+        view = memoryview(data)
         first = at = start  # `first`: where the run of data that is not yet written began
         step = min(HOLE_BYTES - self._offset % HOLE_BYTES, end - start)
         while at < end:
@@ -271,33 +313,29 @@ class ObjectWriter:
             write_all(fd, view[first:end])
         self._offset += end - start
 
-    def hole(self, size: int) -> None:
-        """Append `size` zero bytes that take no disk."""
-        left = size
-        while left:
-            step = min(left, SMALL_BYTES)
-            self._hash.update(memoryview(_zero_megabyte())[:step])
-            left -= step
-        os.lseek(self._new.fd, size, os.SEEK_CUR)
-        self._offset += size
-
     def finish(self) -> str:
         """The object is complete; returns its SHA-256 in hex."""
         digest = self._hash.hexdigest()
         path = self._store.path(digest)
         try:
             try:
-                replace = os.stat(path).st_size != self._offset
+                if os.stat(path).st_size == self._size:
+                    return digest
+                replace = True
             except FileNotFoundError:
                 replace = False
-            os.ftruncate(self._new.fd, self._offset)
-            self._store.appear(self._new, path, replace)
+            new = self._make_file()
+            os.ftruncate(new.fd, self._size)
+            self._store.appear(new, path, replace)
         finally:
-            self._new.close()
+            self.abort()
         return digest
 
     def abort(self) -> None:
-        self._new.close()
+        self._held.clear()
+        if self._new is not None:
+            self._new.close()
+            self._new = None
 
 
 _zero_cache: list[bytes] = []

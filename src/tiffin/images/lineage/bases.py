@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from tiffin.model.image import Image
     from tiffin.state.db import Database
 
-BASE_NAME = "org.opencontainers.image.base.name"
-BASE_DIGEST = "org.opencontainers.image.base.digest"
-
 
 class Lineage:
     """Every image that is here, with what each one rests on, as it stood when this was made."""
@@ -26,7 +23,7 @@ class Lineage:
     def __init__(self, store: ImageStore) -> None:
         self.images = records.all_images(store.database)
         self.by_id = {image.id: image for image in self.images}
-        self.bases = blobs.all_bases(store.database)
+        self.bases = {image_id: _sane(base) for image_id, base in blobs.all_bases(store.database).items()}
         self._by_digest = blobs.images_of_manifests(store.database)
         self._names = records.all_names(store.database)
         self._by_layers: dict[tuple[str, ...], list[Image]] = {}
@@ -40,6 +37,15 @@ class Lineage:
     def parent(self, image: Image) -> Image | None:
         """The image here that this one rests on directly. Following it comes to an end."""
         return self._parents.get(image.id)
+
+    def rests_on(self, image: Image, sought: Image) -> bool:
+        """Whether `sought` is the image itself or something that it rests on, directly or not."""
+        at: Image | None = image
+        while at is not None:
+            if at.id == sought.id:
+                return True
+            at = self._parents.get(at.id)
+        return False
 
     def recorded(self, image: Image) -> Image | None:
         """The image here that is recorded as the base."""
@@ -87,18 +93,9 @@ class Lineage:
     def _find_parent(self, image: Image) -> None:
         for found in (self.recorded(image), self.by_layers(image)):
             # What archives claim may go round in a circle.
-            if found is not None and not self._above(found, image):
+            if found is not None and not self.rests_on(found, image):
                 self._parents[image.id] = found
                 return
-
-    def _above(self, image: Image, sought: Image) -> bool:
-        """Whether `sought` is the image or something that it rests on."""
-        at: Image | None = image
-        while at is not None:
-            if at.id == sought.id:
-                return True
-            at = self._parents.get(at.id)
-        return False
 
 
 def begins_with(image: Image, base: Image) -> bool:
@@ -118,13 +115,10 @@ def base_of_annotations(annotations: Mapping[str, str], diff_ids: tuple[str, ...
     They are anybody's claim: names and digests that are none are left out, and layers are counted only when the
     image with that digest is here and they are the same.
     """
-    name, digest = annotations.get(BASE_NAME, ""), annotations.get(BASE_DIGEST, "")
-    try:
-        name = str(parse_reference(name)) if name else ""
-    except UsageError:
-        name = ""
-    if not is_digest(digest):
-        digest = ""
+    from tiffin.images.transfer.documents import BASE_DIGEST, BASE_NAME
+
+    claimed = _sane(Base(name=annotations.get(BASE_NAME, ""), digest=annotations.get(BASE_DIGEST, "")))
+    name, digest = claimed.name, claimed.digest
     if not name and not digest:
         return None
     for image_id in blobs.images_of_manifests(database).get(digest, ()) if digest else ():
@@ -136,10 +130,22 @@ def base_of_annotations(annotations: Mapping[str, str], diff_ids: tuple[str, ...
 
 def annotations_of_base(base: Base | None) -> dict[str, str]:
     """The inverse: what a manifest should say of an image's base."""
+    from tiffin.images.transfer.documents import BASE_DIGEST, BASE_NAME
+
     if base is None:
         return {}
     said = {BASE_DIGEST: base.digest, BASE_NAME: base.name}
     return {key: value for key, value in said.items() if value}
+
+
+def _sane(base: Base) -> Base:
+    """Without a name or digest that is none: others have written them, and they are shown and looked up."""
+    name = base.name
+    try:
+        parse_reference(name)
+    except UsageError:
+        name = ""
+    return base.replace(name=name, digest=base.digest if is_digest(base.digest) else "")
 
 
 def _age(image: Image) -> tuple[int, str]:

@@ -66,10 +66,13 @@ def outdated(
         return [look.status(image) for image in chosen if image.id in lineage.by_id]
 
 
-def moved_here(base: Base, names: Mapping[str, str]) -> bool:
-    """Whether the base's name means another image here than when it was recorded; `names` are all there are."""
-    now = names.get(_tag_key(base.name), "")
-    return bool(now and base.base_id and now != base.base_id)
+def moved_here(image: Image, base: Base, names: Mapping[str, str], lineage: Lineage) -> bool:
+    """Whether the base's name means another image here than when it was recorded; `names` are all there are.
+
+    One that was made from its base to take its name, or on which such a one rests, is not outdated by that.
+    """
+    now = lineage.by_id.get(names.get(_tag_key(base.name), ""))
+    return bool(now and base.base_id and now.id != base.base_id and not lineage.rests_on(now, image))
 
 
 class _Look:
@@ -111,7 +114,7 @@ class _Look:
         known = self._digests(base, here)
         now = self._names.get(key, "")
         if now and was:
-            if now != was and not known & self._digests_of(now):
+            if now != was and not known & self._digests_of(now) and not self._took_the_name(now, image):
                 return plain.replace(status=OUTDATED, now=now, where=HERE)
             plain = plain.replace(now=now, where=HERE)
         if self._registry or (self._registry is None and parse_reference(key).domain):
@@ -141,9 +144,14 @@ class _Look:
         plain = BaseStatus(image=image, status=CURRENT, name=_name(parent), was=parent.id, now=parent.id, where=HERE)
         for move in tags.moves_to(self._store.database, parent.id):
             now = self._names.get(move.name, parent.id)
-            if "@" not in move.name and now != parent.id:
+            if "@" not in move.name and now != parent.id and not self._took_the_name(now, image):
                 return plain.replace(status=OUTDATED, name=move.name, now=now)
         return plain
+
+    def _took_the_name(self, now: str, image: Image) -> bool:
+        """Whether the base's name moved to the image itself, or to one that was made upon it."""
+        found = self._lineage.by_id.get(now)
+        return found is not None and self._lineage.rests_on(found, image)
 
     def _digests(self, base: Base, here: Image | None) -> frozenset[str]:
         """The digests of manifests and indexes that mean the base as it was."""

@@ -1,8 +1,9 @@
 """`image split`: an image's files in layers by package, so that images with the same packages have the same layers.
 
-The first layer has the files of no package, the last one every directory as the image has it. Those between hold a
-package or a group of packages each: their files, and the directories these lie in without times, since a directory's
-time tells which other packages the image has. What all layers add up to is what the image was.
+The first layer has the files of no package, the last one every directory and symbolic link as the image has it. Those
+between hold a package or a group of packages each: their files, and the directories these lie in without times. What
+is made when a package is installed, such as links and times of directories, tells images apart that have the same
+package, so it is in the last layer alone. What all layers add up to is what the image was.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from tiffin.errors import ConflictError, UsageError
 from tiffin.images.lineage.flatten import add_with_layers, flattened, ingest_items, items, refuse_host
 from tiffin.images.store import tag_keys
-from tiffin.storage.entry import DIRECTORY, REGULAR, Entry
+from tiffin.storage.entry import DIRECTORY, REGULAR, SYMLINK, Entry
 from tiffin.storage.tree import Node
 
 TYPE_CHECKING = False
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     Leaf = tuple[bytes, Node]
 
+# dpkg writes down there when it installed what: these files are no part of a package that two images can share.
+_NOTES = b"var/lib/dpkg/"
+_LAST = (DIRECTORY, SYMLINK)
 LEAST_LAYERS, MOST_LAYERS = 3, 127
 DEFAULT_LAYERS = 20
 
@@ -63,7 +67,7 @@ def split_image(
         made = []
         for number, (title, leaves) in enumerate(_groups(tree, packages, layers - 1)):
             made.append((written.layer(leaves, timed=not number), title))
-        made.append((written.directories(), "directories"))
+        made.append((written.last(), "directories and links"))
         steps = [(layer, {"created_by": "tiffin image split", "comment": title}) for layer, title in made]
         new = add_with_layers(store, image, steps, names)
     for key in names:
@@ -77,7 +81,7 @@ def _groups(tree: Tree, packages: Sequence[Package], most: int) -> list[tuple[st
     base: list[Leaf] = []
     of_package: dict[int, list[Leaf]] = {}
     for path, node in tree.walk():
-        if node.entry.kind != DIRECTORY:
+        if node.entry.kind not in _LAST:
             owner = owners.get(id(node))
             (base if owner is None else of_package.setdefault(owner, [])).append((path, node))
     sizes = {owner: _size(leaves) for owner, leaves in of_package.items()}
@@ -94,13 +98,15 @@ def _groups(tree: Tree, packages: Sequence[Package], most: int) -> list[tuple[st
 
 def _owners(tree: Tree, packages: Sequence[Package]) -> dict[int, int]:
     """Inodes to packages, by their places in `packages`; what several packages have names of belongs to none."""
-    by_path = {
-        os.fsencode(path): number for number, package in reversed(list(enumerate(packages))) for path in package.files
-    }
+    by_path: dict[bytes, int] = {}
+    for number, package in enumerate(packages):
+        for path in map(os.fsencode, package.files):
+            if not path.startswith(_NOTES):
+                by_path.setdefault(path, number)
     owners: dict[int, int] = {}
     disputed: set[int] = set()
     for path, node in tree.walk():
-        if node.entry.kind == DIRECTORY:
+        if node.entry.kind in _LAST:
             continue
         owner = by_path.get(path)
         if owner is None or owners.setdefault(id(node), owner) != owner:
@@ -137,8 +143,8 @@ class _Written:
             found[path] = node
         return self._ingest(iter(sorted(found.items(), key=_place)))
 
-    def directories(self) -> IngestedLayer:
-        return self._ingest(iter(self._directories.items()))
+    def last(self) -> IngestedLayer:
+        return self._ingest(leaf for leaf in self._tree.walk() if leaf[1].entry.kind in _LAST)
 
     def _directory(self, path: bytes, timed: bool) -> Node:
         node = self._directories[path]

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 class TreeNode(Record):
     """An image and what rests on it.
 
-    Without an image it is what several have in common: `layer_count` layers that no image here has by themselves, or
-    a base that is only recorded, whose name or digest is the `title`. Sizes are bytes on disk of files' contents:
-    `adds_bytes` of those that the node above does not have, `shared_bytes` of those that any other image has as well.
-    `frees_bytes` is all that goes with the image alone: contents, layers and what was prepared for mounting.
+    Without an image it is what several have in common: `layer_count` layers that no image here has by themselves, or,
+    with a `base`, one that is only recorded. Of an image `base` is what it was made upon. Sizes are bytes on disk of
+    files' contents: `adds_bytes` of those that the node above does not have, `shared_bytes` of those that any other
+    image has as well. `frees_bytes` is all that goes with the image alone: contents, layers and what was prepared for
+    mounting.
     `moved` tells that the name of its recorded base means another image by now.
     """
 
     image: Image | None
     layer_count: int
-    title: str = ""
     base: Base | None = None
     moved: bool = False
     adds_bytes: int = 0
@@ -63,10 +63,10 @@ def walk(nodes: Iterable[TreeNode], depth: int = 0) -> Iterator[tuple[int, TreeN
 class _Branch:
     """A node while the tree grows."""
 
-    def __init__(self, image: Image | None, layers: tuple[str, ...], title: str = "") -> None:
+    def __init__(self, image: Image | None, layers: tuple[str, ...], base: Base | None = None) -> None:
         self.image = image
         self.layers = layers
-        self.title = title
+        self.base = base
         self.below: list[_Branch] = []
 
 
@@ -80,7 +80,7 @@ class _Grown:
     def roots(self, wanted: set[str]) -> list[TreeNode]:
         lineage = self._lineage
         branches = {image.id: _Branch(image, image.layers) for image in lineage.images}
-        missing: dict[str, _Branch] = {}
+        missing: dict[tuple[str, str, tuple[str, ...]], _Branch] = {}
         top: list[_Branch] = []
         for image in lineage.images:
             branch = branches[image.id]
@@ -88,15 +88,16 @@ class _Grown:
             if parent is not None:
                 branches[parent.id].below.append(branch)
                 continue
-            title = self._title_of_missing(image)
-            if not title:
+            gone = self._missing(image)
+            if gone is None:
                 top.append(branch)
-            elif title in missing:
-                missing[title].below.append(branch)
-            else:
-                missing[title] = _Branch(None, (), title)
-                missing[title].below.append(branch)
-                top.append(missing[title])
+                continue
+            layers = image.layers[: gone.layer_count]
+            key = gone.name, gone.base_id or gone.digest, layers
+            if key not in missing:
+                missing[key] = _Branch(None, layers, gone)
+                top.append(missing[key])
+            missing[key].below.append(branch)
         for branch in (*branches.values(), *missing.values()):
             branch.below = _grouped(branch.below, branch.layers)
         return self._finished(_grouped(top, ()), wanted)
@@ -120,24 +121,23 @@ class _Grown:
                 done[id(branch)] = self._node(branch, above, tuple(sorted(children, key=_order)))
         return sorted((done[id(root)] for root in roots if id(root) in done), key=_order)
 
-    def _title_of_missing(self, image: Image) -> str:
+    def _missing(self, image: Image) -> Base | None:
         """The base that is recorded, where it is not here."""
         base = self._lineage.bases.get(image.id)
         if base is None or self._lineage.recorded(image) is not None or base.base_id == image.id:
-            return ""
-        return base.name or base.digest or base.base_id
+            return None
+        return base if base.name or base.digest or base.base_id else None
 
     def _node(self, branch: _Branch, above: _Branch | None, children: tuple[TreeNode, ...]) -> TreeNode:
         contents = self._contents
         image = branch.image
-        base = self._lineage.bases.get(image.id) if image is not None else None
+        base = self._lineage.bases.get(image.id) if image is not None else branch.base
         mine = contents.of(branch.layers)
         return TreeNode(
             image=image,
             layer_count=len(branch.layers),
-            title=branch.title,
             base=base,
-            moved=base is not None and moved_here(base, self._names),
+            moved=image is not None and base is not None and moved_here(image, base, self._names, self._lineage),
             adds_bytes=contents.size(mine - contents.of(above.layers) if above is not None else mine),
             shared_bytes=contents.shared(mine) if image is not None else 0,
             frees_bytes=contents.freed(image, mine) if image is not None else 0,
@@ -149,7 +149,9 @@ def _order(node: TreeNode) -> tuple[str, int, str]:
     """By name; images without one last, older ones first."""
     image = node.image
     if image is None:
-        return node.title or _order(node.children[0])[0], 0, ""
+        if node.base is None:
+            return _order(node.children[0])
+        return node.base.name or "~", 0, node.base.base_id or node.base.digest
     name = image.names[0] if image.names else image.digests[0] if image.digests else ""
     return name or "~", image.created_ns, image.id
 

@@ -76,7 +76,7 @@ class Fetcher:
         from queue import SimpleQueue
 
         waiting: Queue[tuple[Descriptor, str]] = SimpleQueue()  # type: ignore[assignment]
-        for layer in layers:
+        for layer in sorted(layers, key=lambda each: -each[0].size):  # so that none of the large ones is the last alone
             waiting.put(layer)
         threads = [
             threading.Thread(target=self._work, args=(waiting,), name="tiffin-fetch", daemon=True)
@@ -163,17 +163,13 @@ class Fetcher:
             file.close()
 
     def _download(self, blob: Descriptor, diff_id: str, id: str, what: str) -> tuple[str, int]:
-        counter = self._teller.counter(steps.DOWNLOADING, id, blob.size)
         keeping = kept.KeptFile(self._store.paths, blob.digest) if self._keep_blobs else None
         try:
-            with self._registries.open_blob(self._repository, blob.digest, blob.size) as body:
-                raw: Readable = Counted(_Stopping(body, self._stopped), counter)
-                if keeping is not None:
-                    raw = _Teed(raw, keeping)
-                if blob.size < OWN_PROCESS_BYTES or not sys.executable:
+            if blob.size < OWN_PROCESS_BYTES or not sys.executable:
+                with self._opened(blob, id, keeping) as raw:
                     found = ingest(self._store, raw, what, digest=blob.digest, size=blob.size, diff_id=diff_id)
-                else:
-                    found = self._hand_over(raw, blob, diff_id, what)
+            else:
+                found = self._hand_over(blob, diff_id, id, what, keeping)
             if keeping is not None:
                 keeping.keep()
             return found
@@ -181,11 +177,25 @@ class Fetcher:
             if keeping is not None:
                 keeping.close()
 
-    def _hand_over(self, raw: Readable, blob: Descriptor, diff_id: str, what: str) -> tuple[str, int]:
+    @contextmanager
+    def _opened(self, blob: Descriptor, id: str, keeping: kept.KeptFile | None) -> Iterator[Readable]:
+        """The blob as it comes, not verified."""
+        counter = self._teller.counter(steps.DOWNLOADING, id, blob.size)
+        with self._registries.open_blob(self._repository, blob.digest, blob.size) as body:
+            raw: Readable = Counted(_Stopping(body, self._stopped), counter)
+            yield raw if keeping is None else _Teed(raw, keeping)
+
+    def _hand_over(
+        self, blob: Descriptor, diff_id: str, id: str, what: str, keeping: kept.KeptFile | None
+    ) -> tuple[str, int]:
         from tiffin.images.transfer.unpacker import Unpacker
 
-        verified = Verified(raw, what, digest=blob.digest, size=blob.size)
-        with Unpacker(self._store.paths, diff_id, blob.size, what) as unpacker, self._stoppable(unpacker):
+        with (
+            Unpacker(self._store.paths, diff_id, blob.size, what) as unpacker,  # begins while the registry is asked
+            self._stoppable(unpacker),
+            self._opened(blob, id, keeping) as raw,
+        ):
+            verified = Verified(raw, what, digest=blob.digest, size=blob.size)
             try:
                 while data := verified.read(READ_BYTES):
                     unpacker.write(data)

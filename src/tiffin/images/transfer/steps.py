@@ -24,7 +24,9 @@ PUSHING = "Pushing"
 PUSHED = "Pushed"
 THERE_ALREADY = "Layer already exists"
 MOUNTED = "Mounted from"
-FINAL = (PULLED, HERE_ALREADY, PUSHED, THERE_ALREADY)
+COPYING = "Copying"
+COPIED = "Copied"
+FINAL = (PULLED, HERE_ALREADY, PUSHED, THERE_ALREADY, COPIED)
 
 
 class Step(Record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tiffin.errors import HostError
+from tiffin.errors import AS_ROOT, HostError
 from tiffin.model.record import Record
 
 TYPE_CHECKING = False
@@ -111,7 +111,7 @@ def load_default_profile(root: str = "") -> bool:
     if done.returncode:
         said = done.stderr.strip().splitlines()
         reason = said[-1] if said else f"exit code {done.returncode}"
-        hint = "run as root" if "privileges" in reason else None
+        hint = AS_ROOT if "privileges" in reason else None
         raise HostError(f"apparmor_parser refuses the profile {DEFAULT_PROFILE!r}: {reason}", hint=hint)
     return True
 
