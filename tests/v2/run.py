@@ -27,7 +27,8 @@ from guest import BUILT, IMAGES, PROJECT, make_disk, make_initramfs
 CACHE = PROJECT / "build" / "v2"
 FILES = (
     "test_systemd", "test_login", "test_cgroup_contract", "test_seccomp_kernel", "test_engine_run", "test_crash",
-    "test_hot_path", "test_leaks", "test_storage_host", "test_pause", "test_update", "test_stats", "test_health",
+    "test_hot_path", "test_leaks", "test_storage_host", "test_pause", "test_update", "test_resources_limits",
+    "test_resources_update", "test_stats", "test_health",
     "test_restart_policy", "test_events", "test_pods", "test_joined", "test_userns", "test_userns_mounts",
     "test_mounts", "older_kernel",
 )  # fmt: skip
@@ -91,24 +92,6 @@ LEFT_OUT = (
     "test_userns_mounts.py::test_other_runtimes",
 )
 TESTS = (
-    "tests/integration/test_cgroup_contract.py",
-    "tests/integration/test_seccomp_kernel.py",
-    "tests/integration/test_engine_run.py",
-    "tests/integration/test_crash.py",
-    "tests/integration/test_hot_path.py",
-    "tests/integration/test_leaks.py",
-    "tests/integration/test_storage_host.py",
-    "tests/integration/test_pause.py",
-    "tests/integration/test_update.py",
-    "tests/integration/test_resources_update.py",
-    "tests/integration/test_resources_limits.py",
-    "tests/integration/older_kernel.py",
-    "--deselect=tests/integration/test_crash.py::test_output_at_full_speed_with_nobody_reading",
-    "--deselect=tests/integration/test_crash.py::test_many_at_once",
-    "--deselect=tests/integration/test_engine_run.py::test_log_is_capped",
-    "--deselect=tests/integration/test_pause.py::test_what_it_is_called",
-    "--deselect=tests/integration/test_pause.py::test_what_is_refused",
-    "--deselect=tests/integration/test_update.py::test_several_on_the_command_line",
     *(f"tests/integration/{name}.py" for name in FILES),
     *(f"--deselect=tests/integration/{name}" for name in LEFT_OUT),
     "-k=not (userns and (composefs or sanitized)) and not (mounts and old)",
