@@ -108,7 +108,7 @@ def test_rates_hold_for_every_device(engine: tiffin.Engine, busybox: str, here: 
     for place in ("/here", "/loop"):
         takes(lambda place=place: write(engine, place, "512k", 12), 1.2)  # type: ignore[misc]
         takes(lambda place=place: read(engine, place, "512k", 12), 1.2)  # type: ignore[misc]
-    takes(lambda: write(engine, "", "512k", 6), 0.6)  # the root itself
+    takes(lambda: write(engine, "", "512k", 12), 1.2)  # the root itself
     engine.update("cc", Resources(io_read_bps=15 * MB, io_write_bps=-1))
     for place in ("/here", "/loop"):
         takes(lambda place=place: read(engine, place, "512k", 12), 0.4, 0.3)  # type: ignore[misc]

@@ -62,7 +62,7 @@ KNOBS = (
     ),
     Knob(
         field="memory_high_bytes", option="--memory-high", v2="memory.high", without=_V2_BOOT,
-        proof=_LIMITS + "test_memory_beyond_high_is_taken_back",
+        proof="resources_v2.py::test_memory_beyond_high_is_taken_back",
     ),
     Knob(
         field="memory_swappiness", option="--memory-swappiness", v1="memory.swappiness",

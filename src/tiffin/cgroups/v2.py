@@ -97,8 +97,10 @@ class V2Driver:
         return lambda file: f"{self._base}/{container_id}/{file}"
 
     def counts_swap(self) -> bool:
-        # The root itself has no limits, so look at any cgroup below it.
-        return any(os.path.exists(f"{self._root}/{name}/memory.swap.max") for name in files.list_names(self._root))
+        found = self._offers("memory.swap.max")
+        if found is None:  # no cgroup is there to tell by
+            return "swapaccount=0" not in (files.read("/proc/cmdline") or "").split()
+        return found
 
     def read(self, container_id: str) -> Resources:
         self._require(container_id)
