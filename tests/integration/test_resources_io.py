@@ -73,10 +73,11 @@ def start(engine: tiffin.Engine, image: str, resources: Resources, here: str, lo
 
 def seconds(engine: tiffin.Engine, *words: str) -> float:
     """How long one dd takes inside, less what a call takes that copies nothing."""
-    engine.exec_run("cc", ["dd", "if=/dev/zero", "of=/dev/null", "count=0"])
-    began = time.monotonic()
-    engine.exec_run("cc", ["dd", "if=/dev/zero", "of=/dev/null", "count=0"])
-    idle = time.monotonic() - began
+    idle = 1e9
+    for _ in range(3):
+        began = time.monotonic()
+        engine.exec_run("cc", ["dd", "if=/dev/zero", "of=/dev/null", "count=0"])
+        idle = min(idle, time.monotonic() - began)
     began = time.monotonic()
     result = engine.exec_run("cc", ["dd", *words])
     assert result.exit_code == 0, result.stderr
@@ -109,9 +110,9 @@ def test_rates_hold_for_every_device(engine: tiffin.Engine, busybox: str, here: 
         takes(lambda place=place: write(engine, place, "512k", 12), 1.2)  # type: ignore[misc]
         takes(lambda place=place: read(engine, place, "512k", 12), 1.2)  # type: ignore[misc]
     takes(lambda: write(engine, "", "512k", 12), 1.2)  # the root itself
-    engine.update("cc", Resources(io_read_bps=15 * MB, io_write_bps=-1))
+    engine.update("cc", Resources(io_read_bps=10 * MB, io_write_bps=-1))
     for place in ("/here", "/loop"):
-        takes(lambda place=place: read(engine, place, "512k", 12), 0.4, 0.3)  # type: ignore[misc]
+        takes(lambda place=place: read(engine, place, "512k", 12), 0.6, 0.25)  # type: ignore[misc]
         assert min(write(engine, place, "512k", 12) for _ in range(2)) < 0.9
 
 
@@ -128,15 +129,15 @@ def test_rates_of_one_device(engine: tiffin.Engine, busybox: str, here: str, loo
     device = ((loop, 5 * MB),)
     start(engine, busybox, Resources(device_write_bps=device, io_write_bps=20 * MB), here, looped)
     takes(lambda: write(engine, "/loop", "512k", 12), 1.2)
-    takes(lambda: write(engine, "/here", "512k", 24), 0.6, 0.3)
+    takes(lambda: write(engine, "/here", "512k", 48), 1.2, 0.2)
     engine.update("cc", Resources(device_read_iops=((loop, 50),)))
     takes(lambda: read(engine, "/loop", "4k", 80), 1.6)
     assert read(engine, "/here", "4k", 80) < 1.2
     engine.update("cc", Resources(device_write_bps=((loop, 10 * MB),), device_read_iops=((loop, -1),)))
-    takes(lambda: write(engine, "/loop", "512k", 12), 0.6, 0.25)
+    takes(lambda: write(engine, "/loop", "512k", 24), 1.2)
     assert read(engine, "/loop", "4k", 80) < 1.2
     engine.update("cc", Resources(device_write_bps=((loop, -1),)))
-    takes(lambda: write(engine, "/loop", "512k", 24), 0.6, 0.3)  # what holds for all
+    takes(lambda: write(engine, "/loop", "512k", 48), 1.2, 0.2)  # what holds for all
     asked = engine.container("cc").container.config.resources
     assert asked == Resources(io_write_bps=20 * MB)
 
