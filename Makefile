@@ -21,7 +21,7 @@ help:
 	@echo "make integration  the tests that run containers (root)"
 	@echo "make test-v2      what depends on the kernel, on pure cgroup v2 and Linux 6.1, in an emulated machine (8 minutes)"
 	@echo "make differential the same commands given to Docker and to Tiffin, and what comes of them compared (root)"
-	@echo "make parity       write docs/PARITY.md anew from the tables of options"
+	@echo "make parity       write docs/PARITY.md and docs/RESOURCES.md anew from the tables they are made of"
 	@echo "make man          man pages and completion scripts, below build/help"
 	@echo "make bench        figures beside the installed ones of docker.io, podman, crun and bubblewrap"
 	@echo "make sharing      what 20 images that differ by one package cost on disk and in memory, beside docker.io"
@@ -88,6 +88,7 @@ differential: setup
 
 parity: setup
 	$(BIN)/python scripts/parity --write $(if $(DOCKER),--docker $(DOCKER))
+	$(BIN)/python scripts/resources --write
 
 man: setup
 	$(BIN)/python -m tiffin.cli.manual build/help

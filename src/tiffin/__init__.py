@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from tiffin.model.event import Event
     from tiffin.model.image import HistoryEntry, Image, ImageConfig
     from tiffin.model.pod import Pod, PodInfo
-    from tiffin.model.resources import Resources
+    from tiffin.model.resources import LimitWrite, Resources
     from tiffin.model.stats import Stats
     from tiffin.model.volume import Volume, VolumeInfo
     from tiffin.runtime.attach import Attachment
@@ -77,6 +77,7 @@ __all__ = [
     "ImageConfig",
     "LogLine",
     "Pod",
+    "LimitWrite",
     "PodInfo",
     "Result",
     "Stats",
@@ -131,7 +132,7 @@ _HOMES = {
     "tiffin.model.stats": ("Stats",),
     "tiffin.model.image": ("HistoryEntry", "Image", "ImageConfig"),
     "tiffin.model.pod": ("Pod", "PodInfo"),
-    "tiffin.model.resources": ("Resources",),
+    "tiffin.model.resources": ("LimitWrite", "Resources"),
     "tiffin.model.volume": ("Volume", "VolumeInfo"),
     "tiffin.runtime.attach": ("Attachment",),
     "tiffin.state.health": ("Health", "HealthResult"),

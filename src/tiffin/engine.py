@@ -11,7 +11,7 @@ from tiffin.engine_registries import Registries
 from tiffin.engine_volumes import Volumes
 from tiffin.errors import ConflictError
 from tiffin.model.container import Container, ContainerConfig, ContainerInfo, RestartPolicy
-from tiffin.model.resources import Resources
+from tiffin.model.resources import LimitWrite, Resources
 from tiffin.parts import Parts
 from tiffin.paths import DEFAULT_CGROUP_PARENT
 from tiffin.state import containers as records
@@ -320,6 +320,15 @@ class Engine(Images, Registries, ContainerFiles, Lifecycle, Pods, Volumes, Obser
         from tiffin.containers import change
 
         change.update(self._parts, self._get(container), resources, restart)
+
+    def update_plan(self, container: str, resources: Resources) -> tuple[LimitWrite, ...]:
+        """What `update` would write where, in its order, without writing it; nothing for one that does not run.
+
+        Errors as `update`.
+        """
+        from tiffin.containers import change
+
+        return change.planned(self._parts, self._get(container), resources)
 
     def top(self, container: str, columns: Sequence[str] = ()) -> ProcessTable:
         """The processes of a running container; `columns` as ps(1) names them, by default those of `ps -f`."""

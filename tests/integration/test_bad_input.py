@@ -309,7 +309,7 @@ def test_a_full_tmpfs_is_told_to_nobody_else(tiffin: Runner, busybox: str) -> No
 def test_somebody_without_rights_is_told_so(engine_root: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Reading needs root as well, since the store holds the environments of all containers."""
     store = f"cannot open the state '{engine_root}/state.db': Permission denied"
-    for words, refused in (("ps", store), ("inspect web", store), ("images", f"{engine_root}/tmp: Permission denied")):
+    for words in ("ps", "inspect web", "images"):
         command = ["--root", engine_root, *words.split()]
         main(command)  # as root, so that all is imported that nobody may not be able to read
         capfd.readouterr()
@@ -323,4 +323,4 @@ def test_somebody_without_rights_is_told_so(engine_root: str, capfd: pytest.Capt
             finally:
                 os._exit(99)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-        assert tuple(capfd.readouterr()) == ("", f"tiffin: {refused}\nrun it with sudo\n"), words
+        assert tuple(capfd.readouterr()) == ("", f"tiffin: {store}\nrun it with sudo\n"), words

@@ -50,7 +50,7 @@ def test_ps(tiffin: Runner, busybox: str) -> None:
         ("images -f dangling=maybe", "invalid filter 'dangling=maybe'"),
         ("images -f until=xx", "invalid filter 'until=xx'"),
         ("images -f before=nosuch", "no such image: nosuch"),
-        ("images --tree", "--tree is not supported yet: Tiffin keeps one platform per image so far"),
+        ("images --tree -q", "--quiet does not go with --tree"),
         ("volume ls -f foo=bar", "invalid filter 'foo'"),
         ("volume ls -f dangling=x", "invalid filter 'dangling=x'"),
         ("volume prune -f --filter all=x", "invalid filter 'all=x'"),

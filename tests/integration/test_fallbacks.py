@@ -38,7 +38,7 @@ def test_a_container_from_its_creation_to_its_end(restricted: tiffin.Engine, tmp
     (tmp_path / "file").write_text("from outside\n")
     script = """
         echo started >> /kept; cat /kept /in/file; (: > /proc/sys/kernel/domainname) 2>&1 | wc -l
-        (echo x > /in/file) 2>/dev/null || echo refused; echo y > /out/made
+        echo y > /out/made; (echo x > /in/file) 2>/dev/null || echo refused
         trap 'exit 3' TERM; while :; do sleep 0.1; done
     """
     mounts = (

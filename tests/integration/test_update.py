@@ -149,7 +149,8 @@ def test_several_on_the_command_line(tiffin: Runner, busybox: str) -> None:
         1, "",
         "tiffin: you must provide one or more flags when using this command\nSee 'tiffin update --help'.\n",
     )  # fmt: skip
-    assert tiffin("update", "--blkio-weight", "10", "aa").err == (
-        "tiffin: --blkio-weight is not supported yet: Tiffin limits no block devices so far\n"
+    assert tiffin("update", "--kernel-memory", "10m", "aa").err == (
+        "tiffin: --kernel-memory is not supported yet: Linux has dropped this limit; "
+        "--memory counts kernel memory too\n"
     )
     assert tiffin("update", "-m", "lots", "aa").code == 125

@@ -21,7 +21,7 @@ PUBLIC = """
     AmbiguousError Attachment CommandNotExecutable CommandNotFound ConflictError Container ContainerConfig
     ContainerInfo ContainerState Device Engine Event ExecSession FileChange Health HealthCheck HealthResult
     HistoryEntry HostError Image ImageConfig InvalidImageError
-    LaunchError LogConfig LogLine Mount NotFoundError NotSupportedError OptionError Pod PodInfo
+    LaunchError LimitWrite LogConfig LogLine Mount NotFoundError NotSupportedError OptionError Pod PodInfo
     RegistryDenied RegistryError Resources RestartPolicy Result Stats StoreError
     TiffinError Ulimit UsageError Volume VolumeInfo __version__ run
 """

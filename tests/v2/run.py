@@ -28,13 +28,14 @@ from guest import BUILT, IMAGES, PROJECT, make_disk, make_initramfs
 CACHE = PROJECT / "build" / "v2"
 FILES = (
     "test_systemd", "test_login", "test_cgroup_contract", "test_seccomp_kernel", "test_engine_run", "test_crash",
-    "test_hot_path", "test_leaks", "test_storage_host", "test_pause", "test_update", "test_stats", "test_health",
+    "test_hot_path", "test_leaks", "test_storage_host", "test_pause", "test_update", "test_resources_limits",
+    "test_resources_update", "test_stats", "test_health",
     "test_restart_policy", "test_events", "test_pods", "test_joined", "test_userns", "test_userns_mounts",
-    "test_mounts", "older_kernel",
+    "test_mounts", "older_kernel", "resources_v2",
 )  # fmt: skip
 # Left out is what takes long here, where a command takes a second or two, and depends on no kernel: messages, tables,
 # options; what holds a time that only a real machine keeps, or is a race with one; and what this kernel cannot do
-# (composefs, tmpfs with mapped ids) or the guest lacks (launchers built in other ways).
+# (composefs, tmpfs with mapped ids, files of cgroup v1) or the guest lacks (launchers built in other ways).
 LEFT_OUT = (
     "test_cgroup_contract.py::test_creating_is_fast",
     "test_crash.py::test_many_at_once",
@@ -71,6 +72,12 @@ LEFT_OUT = (
     "test_pods.py::test_the_life_of_a_pod",
     "test_pods.py::test_what_is_refused",
     "test_pods.py::test_what_the_pod_decides",
+    "test_resources_limits.py::test_nothing_is_killed_when_that_is_off",
+    "test_resources_update.py::test_a_dry_run_writes_nothing",
+    "test_resources_update.py::test_burst_and_quota_in_their_order",
+    "test_resources_update.py::test_each_is_written_live",
+    "test_resources_update.py::test_other_runtimes_keep_the_limits",
+    "test_resources_update.py::test_what_the_kernel_refuses_late_changes_nothing",
     "test_restart_policy.py::test_a_loop_at_full_speed_is_held_back",
     "test_restart_policy.py::test_other_verbs_on_one_that_waits",
     "test_restart_policy.py::test_refused",

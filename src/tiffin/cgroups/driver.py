@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tiffin.cgroups.devices import DeviceRule
     from tiffin.cgroups.layout import Layout
-    from tiffin.model.resources import Resources
+    from tiffin.model.resources import LimitWrite, Resources
 
 
 class CgroupPlan(Record):
@@ -65,8 +65,11 @@ if TYPE_CHECKING:
             rules: Iterable[DeviceRule],
             *,
             delegated: tuple[int, int] | None = None,
+            disks: Iterable[str] = (),
         ) -> CgroupPlan:
             """Make the cgroups with their limits; leftovers of an earlier run are removed first.
+
+            `disks` carry the container, "MAJOR:MINOR", for rates that name no device.
 
             `delegated`: that user and group, as the host numbers them, get a v2 cgroup to manage, in which they cannot
             change the container's limits.
@@ -81,8 +84,19 @@ if TYPE_CHECKING:
             its own and none may live in the container's (v2).
             """
 
-        def update(self, container_id: str, resources: Resources) -> None:
-            """Change the limits that are not None, while it runs: all of them, or none. Errors as `create`."""
+        def update(
+            self, container_id: str, resources: Resources, *, whole: Resources | None = None, disks: Iterable[str] = ()
+        ) -> None:
+            """Change the limits that are not None; with an error none is changed.
+
+            `whole` are all limits of the container after that, by which those of `resources` go where they meet (the
+            rate of one device and of all); `disks` as for `create`. UsageError and HostError as there.
+            """
+
+        def planned(
+            self, container_id: str, resources: Resources, *, whole: Resources | None = None, disks: Iterable[str] = ()
+        ) -> tuple[LimitWrite, ...]:
+            """What `update` would write, in its order. UsageError and HostError as there."""
 
         def counts_swap(self) -> bool:
             """Whether memory plus swap can be limited here; a memory limit alone then allows as much swap."""

@@ -10,6 +10,7 @@ from tiffin.errors import HostError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Self
 
 _REMOVE_DEADLINE_S = 5.0
 _KILL_DEADLINE_S = 5.0
@@ -31,20 +32,22 @@ def write(path: str, value: str) -> None:
 class Change:
     """Several values written as one: `with Change() as write:` puts everything back when one is refused.
 
-    What is put back is what the files said before, as text, so that "no limit" is restored too.
+    What is put back is what the files said before, as text, so that "no limit" is restored too; `undone` makes of it
+    what is to be written. `put` writes it, by default `write`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, put: Callable[[str, str], None] | None = None) -> None:
+        self._put = put
         self._before: list[tuple[str, str]] = []
 
-    def __enter__(self) -> Callable[[str, str], None]:
-        return self._write
+    def __enter__(self) -> Self:
+        return self
 
-    def _write(self, path: str, value: str) -> None:
+    def __call__(self, path: str, value: str, undone: Callable[[str], str] | None = None) -> None:
         before = read(path)
-        write(path, value)
+        (self._put or write)(path, value)
         if before is not None:
-            self._before.append((path, before))
+            self._before.append((path, undone(before) if undone else before))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:

@@ -49,7 +49,7 @@ def detect(mountinfo: str = "/proc/self/mountinfo") -> Layout:
     unified = ""
     for line in lines:
         before, _, after = line.decode("utf-8", "surrogateescape").partition(" - ")
-        mount = _unescape(before.split()[4])
+        mount = unescape(before.split()[4])
         kind, _, options = after.split()[:3]
         if kind == "cgroup2":
             unified = unified or mount
@@ -63,7 +63,7 @@ def detect(mountinfo: str = "/proc/self/mountinfo") -> Layout:
     return Layout(version=1 if limiting else 2, hierarchies=tuple(hierarchies.values()), unified=unified)
 
 
-def _unescape(path: str) -> str:
+def unescape(path: str) -> str:
     """Undo the octal escapes of space, tab, line end and backslash."""
     if "\\" not in path:
         return path

@@ -6,13 +6,14 @@ joined only where systemd tracks services by it.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from tiffin.cgroups import devices, files, limits
 from tiffin.cgroups.driver import CgroupPlan, CgroupStats
 from tiffin.cgroups.view import v1_mounts, v2_mounts
 from tiffin.errors import HostError
-from tiffin.model.resources import Resources
+from tiffin.model.resources import LimitWrite, Resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,15 +21,17 @@ if TYPE_CHECKING:
 
     from tiffin.cgroups.devices import DeviceRule
     from tiffin.cgroups.layout import Hierarchy, Layout
+    from tiffin.cgroups.settings import Setting
 
-    Write = Callable[[str, str], None]
-
-USED = frozenset(("memory", "pids", "devices", "freezer", "cpu", "cpuacct", "cpuset", "blkio"))
+USED = frozenset(
+    ("memory", "pids", "devices", "freezer", "cpu", "cpuacct", "cpuset", "blkio", "hugetlb", "rdma", "misc")
+)
 
 # What limit files say when there is no limit: the largest page counter.
 _UNLIMITED_BYTES = 1 << 62
 
 _FREEZE_DEADLINE_S = 2.0
+_REALTIME_DEADLINE_S = 2.0
 
 
 class V1Driver:
@@ -72,66 +75,69 @@ class V1Driver:
             online_cpus=files.read(f"{cpuset.mount}/cpuset.effective_cpus") if cpuset and chosen else None,
             online_mems=files.read(f"{cpuset.mount}/cpuset.effective_mems") if cpuset and chosen else None,
         )
-        limits.check_controllers(resources, frozenset(self._base_of))
-        if (resources.memory_swap_bytes or 0) > 0 and not self.counts_swap():
-            raise HostError(
-                "this kernel does not count swap, so memory plus swap cannot be limited",
-                hint="boot it with swapaccount=1",
-            )
+        from tiffin.cgroups.knobs import check_host
+
+        check_host(resources, 1, frozenset(self._base_of), self._offers)
         return resources
+
+    def _offers(self, file: str) -> bool | None:
+        """Whether cgroups have a file; the root of a hierarchy lacks some, so any cgroup below it tells."""
+        hierarchy = self._layout.find(file.partition(".")[0])
+        if hierarchy is None:
+            return False
+        if os.path.exists(f"{hierarchy.mount}/{file}"):
+            return True
+        below = files.list_names(hierarchy.mount)
+        if not below:
+            return False if "memsw" in file else None
+        return any(os.path.exists(f"{hierarchy.mount}/{name}/{file}") for name in below)
 
     def counts_swap(self) -> bool:
         memory = self._layout.find("memory")
         return memory is not None and os.path.exists(f"{memory.mount}/memory.memsw.limit_in_bytes")
 
-    def update(self, container_id: str, resources: Resources) -> None:
+    def update(
+        self, container_id: str, resources: Resources, *, whole: Resources | None = None, disks: Iterable[str] = ()
+    ) -> None:
+        settings = self._settings(container_id, resources, whole, disks)
+        if resources.cpu_rt_runtime_us is not None:
+            self._grant_realtime(container_id, whole or resources)
+        with files.Change(_put) as write:
+            for setting in settings:
+                write(setting.path, setting.value, setting.undone)
+
+    def planned(
+        self, container_id: str, resources: Resources, *, whole: Resources | None = None, disks: Iterable[str] = ()
+    ) -> tuple[LimitWrite, ...]:
+        return tuple(setting.as_write() for setting in self._settings(container_id, resources, whole, disks))
+
+    def _settings(
+        self, container_id: str, resources: Resources, whole: Resources | None, disks: Iterable[str]
+    ) -> tuple[Setting, ...]:
         resources = self._checked(resources, new=False)
         self._require(container_id)
-        with files.Change() as write:
-            if resources.memory_bytes is not None or resources.memory_swap_bytes is not None:
-                self._update_memory(container_id, resources.memory_bytes, resources.memory_swap_bytes, write)
-            self._write_limits(container_id, resources.replace(memory_bytes=None, memory_swap_bytes=None), write)
+        from tiffin.cgroups.settings import Settings
 
-    def _update_memory(self, container_id: str, memory: int | None, swap: int | None, write: Write) -> None:
-        """The kernel wants memory <= memory plus swap at every moment, so the one that grows goes first."""
-        base = f"{self._base_of['memory']}/{container_id}/memory"
-        limit_file, swap_file = f"{base}.limit_in_bytes", f"{base}.memsw.limit_in_bytes"
-        now_memory = _limit(files.read_number(limit_file))
-        now_swap = _limit(files.read_number(swap_file))
-        both = memory if memory is not None else now_memory
-        total = swap if swap is not None else now_swap
-        limits.check_update(both, total)
-        grows = swap is not None and (swap == -1 or (now_swap is not None and swap > now_swap))
-        steps = [] if memory is None else [(limit_file, memory)]
-        if swap is not None and (swap != -1 or self.counts_swap()):
-            steps.insert(0 if grows else len(steps), (swap_file, swap))
-        for path, value in steps:
-            write(path, str(value))
+        return Settings(1, self._finder(container_id)).collect(resources, whole=whole, disks=disks)
 
-    def _write_limits(self, container_id: str, resources: Resources, write: Write = files.write) -> None:
-        def put(controller: str, name: str, value: object) -> None:
-            write(f"{self._base_of[controller]}/{container_id}/{controller}.{name}", str(value))
+    def _finder(self, container_id: str) -> Callable[[str], str]:
+        def path(file: str) -> str:
+            base = self._base_of.get(file.partition(".")[0])
+            return f"{base}/{container_id}/{file}" if base else ""
 
-        if resources.memory_bytes is not None:
-            put("memory", "limit_in_bytes", resources.memory_bytes)
-            if self.counts_swap():
-                # As Docker: as much swap as memory, unless told otherwise.
-                swap = resources.memory_swap_bytes or 2 * resources.memory_bytes
-                if swap != -1:
-                    put("memory", "memsw.limit_in_bytes", swap)
-        if resources.memory_reservation_bytes is not None:
-            put("memory", "soft_limit_in_bytes", resources.memory_reservation_bytes)
-        if resources.cpus is not None:
-            put("cpu", "cfs_period_us", limits.CPU_PERIOD_US)
-            put("cpu", "cfs_quota_us", limits.quota_us(resources.cpus))
-        if resources.cpu_shares is not None:
-            put("cpu", "shares", resources.cpu_shares)
-        if resources.cpuset_cpus is not None:
-            put("cpuset", "cpus", resources.cpuset_cpus)
-        if resources.cpuset_mems is not None:
-            put("cpuset", "mems", resources.cpuset_mems)
-        if resources.pids_limit is not None and "pids" in self._base_of:
-            put("pids", "max", "max" if resources.pids_limit == -1 else resources.pids_limit)
+        return path
+
+    def _grant_realtime(self, container_id: str, resources: Resources) -> None:
+        """Real-time runtime is handed down, from the root on: nobody's children can have more than he has."""
+        above = self._base_of["cpu"].removesuffix(f"/{self._parent}")
+        own = (resources.cpu_rt_runtime_us or 0) / (resources.cpu_rt_period_us or limits.RT_PERIOD_US)
+        for name in self._parent.split("/"):
+            above = f"{above}/{name}"
+            shares = (_realtime(f"{above}/{child}") for child in files.list_names(above) if child != container_id)
+            wanted = min(own + sum(shares), 1.0)
+            if wanted > _realtime(above):
+                period = files.read_number(f"{above}/cpu.rt_period_us") or limits.RT_PERIOD_US
+                files.write(f"{above}/cpu.rt_runtime_us", str(round(wanted * period + 0.5)))
 
     def read(self, container_id: str) -> Resources:
         def number(controller: str, name: str) -> int | None:
@@ -185,6 +191,7 @@ class V1Driver:
         rules: Iterable[DeviceRule],
         *,
         delegated: tuple[int, int] | None = None,
+        disks: Iterable[str] = (),
     ) -> CgroupPlan:
         resources = self._checked(resources)
         rules = tuple(rules)
@@ -201,7 +208,13 @@ class V1Driver:
                     raise HostError(f"the cgroups of the container {container_id[:12]} are made by somebody else, too")
             if delegated:
                 files.hand_over(f"{self._unified}/{container_id}", *delegated)
-            self._write_limits(container_id, resources)
+            if resources != Resources():
+                from tiffin.cgroups.settings import Settings
+
+                if resources.cpu_rt_runtime_us is not None:
+                    self._grant_realtime(container_id, resources)
+                for setting in Settings(1, self._finder(container_id)).collect(resources, disks=disks, new=True):
+                    _put(setting.path, setting.value)
             if "devices" in self._base_of and devices.EVERYTHING[0] not in rules:
                 self._write_devices(f"{self._base_of['devices']}/{container_id}", rules)
         except BaseException:
@@ -370,6 +383,29 @@ class V1Driver:
 
 def _limit(value: int | None) -> int | None:
     return None if value is None or value >= _UNLIMITED_BYTES else value
+
+
+def _put(path: str, value: str) -> None:
+    """As `files.write`; real-time runtime of a removed cgroup counts until the kernel has freed it, a moment later."""
+    if not path.endswith("/cpu.rt_runtime_us"):
+        return files.write(path, value)
+    import time
+
+    deadline = time.monotonic() + _REALTIME_DEADLINE_S
+    while True:
+        try:
+            return files.write(path, value)
+        except HostError as error:
+            cause = error.__cause__
+            if not isinstance(cause, OSError) or cause.errno != errno.EINVAL or time.monotonic() > deadline:
+                raise
+        time.sleep(0.005)
+
+
+def _realtime(directory: str) -> float:
+    """The part of the time that a cgroup's real-time processes may have."""
+    runtime, period = (files.read_number(f"{directory}/cpu.rt_{name}_us") for name in ("runtime", "period"))
+    return max(runtime or 0, 0) / (period or limits.RT_PERIOD_US)
 
 
 def _summed(text: str | None, kind: str) -> int | None:

@@ -9,7 +9,7 @@ from tiffin.cgroups import devices, files, limits
 from tiffin.cgroups.driver import CgroupPlan, CgroupStats
 from tiffin.cgroups.view import v2_mounts
 from tiffin.errors import HostError
-from tiffin.model.resources import Resources
+from tiffin.model.resources import LimitWrite, Resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from tiffin.cgroups.devices import DeviceRule
     from tiffin.cgroups.layout import Layout
-
-    Write = Callable[[str, str], None]
+    from tiffin.cgroups.settings import Setting
 
 USED = ("cpu", "cpuset", "io", "memory", "pids")
 DELEGATED = "inside"
@@ -56,74 +55,52 @@ class V2Driver:
             online_cpus=files.read(f"{self._root}/cpuset.cpus.effective") if resources.cpuset_cpus else None,
             online_mems=files.read(f"{self._root}/cpuset.mems.effective") if resources.cpuset_mems else None,
         )
-        limits.check_controllers(resources, frozenset(self._controllers(self._root)))
+        from tiffin.cgroups.knobs import check_host
+
+        check_host(resources, 2, frozenset(self._controllers(self._root)), self._offers)
         return resources
+
+    def _offers(self, file: str) -> bool | None:
+        """Whether cgroups have a file: the root has none of limits, so any with that controller tells."""
+        controller = file.partition(".")[0]
+        below = [f"{self._root}/{name}" for name in files.list_names(self._root)]
+        below = [place for place in below if controller in self._controllers(place)]
+        return any(os.path.exists(f"{place}/{file}") for place in below) if below else None
 
     def _controllers(self, directory: str) -> list[str]:
         return (files.read(f"{directory}/cgroup.controllers") or "").split()
 
-    def update(self, container_id: str, resources: Resources) -> None:
+    def update(
+        self, container_id: str, resources: Resources, *, whole: Resources | None = None, disks: Iterable[str] = ()
+    ) -> None:
+        settings = self._settings(container_id, resources, whole, disks)
+        self._distribute(_rare(resources))
+        with files.Change() as write:
+            for setting in settings:
+                write(setting.path, setting.value, setting.undone)
+
+    def planned(
+        self, container_id: str, resources: Resources, *, whole: Resources | None = None, disks: Iterable[str] = ()
+    ) -> tuple[LimitWrite, ...]:
+        return tuple(setting.as_write() for setting in self._settings(container_id, resources, whole, disks))
+
+    def _settings(
+        self, container_id: str, resources: Resources, whole: Resources | None, disks: Iterable[str]
+    ) -> tuple[Setting, ...]:
         resources = self._checked(resources, new=False)
         self._require(container_id)
-        directory = f"{self._base}/{container_id}"
-        memory, swap = resources.memory_bytes, resources.memory_swap_bytes
-        with files.Change() as write:
-            if memory is not None or swap is not None:
-                self._update_memory(directory, memory, swap, write)
-            self._write_limits(directory, resources.replace(memory_bytes=None, memory_swap_bytes=None), write)
+        from tiffin.cgroups.settings import Settings
+
+        return Settings(2, self._finder(container_id)).collect(resources, whole=whole, disks=disks)
+
+    def _finder(self, container_id: str) -> Callable[[str], str]:
+        return lambda file: f"{self._base}/{container_id}/{file}"
 
     def counts_swap(self) -> bool:
-        # The root itself has no limits, so look at any cgroup below it.
-        return any(os.path.exists(f"{self._root}/{name}/memory.swap.max") for name in files.list_names(self._root))
-
-    def _update_memory(self, directory: str, memory: int | None, swap: int | None, write: Write) -> None:
-        now_memory = files.read_number(f"{directory}/memory.max")
-        now_swap = files.read_number(f"{directory}/memory.swap.max")
-        both = memory if memory is not None else now_memory
-        if swap is not None:
-            total: int | None = swap
-        else:
-            total = None if now_memory is None or now_swap is None else now_memory + now_swap
-        limits.check_update(both, total)
-        if memory is not None:
-            write(f"{directory}/memory.max", str(memory))
-        if total == -1:
-            self._write_swap(directory, None, write)
-        elif total is not None and both is not None:
-            self._write_swap(directory, total - both, write)
-
-    def _write_swap(self, directory: str, value: int | None, write: Write) -> None:
-        path = f"{directory}/memory.swap.max"
-        if os.path.exists(path):
-            write(path, "max" if value is None else str(value))
-        elif value is not None:
-            raise HostError(
-                "this kernel does not count swap, so memory plus swap cannot be limited",
-                hint="boot it with swapaccount=1",
-            )
-
-    def _write_limits(self, directory: str, resources: Resources, write: Write = files.write) -> None:
-        memory, swap = resources.memory_bytes, resources.memory_swap_bytes
-        if memory is not None:
-            write(f"{directory}/memory.max", str(memory))
-            if swap is None:
-                # As Docker: as much swap as memory, where it is counted.
-                if os.path.exists(f"{directory}/memory.swap.max"):
-                    self._write_swap(directory, memory, write)
-            else:
-                self._write_swap(directory, None if swap == -1 else swap - memory, write)
-        if resources.memory_reservation_bytes is not None:
-            write(f"{directory}/memory.low", str(resources.memory_reservation_bytes))
-        if resources.cpus is not None:
-            write(f"{directory}/cpu.max", f"{limits.quota_us(resources.cpus)} {limits.CPU_PERIOD_US}")
-        if resources.cpu_shares is not None:
-            write(f"{directory}/cpu.weight", str(limits.weight_of_shares(resources.cpu_shares)))
-        if resources.cpuset_cpus is not None:
-            write(f"{directory}/cpuset.cpus", resources.cpuset_cpus)
-        if resources.cpuset_mems is not None:
-            write(f"{directory}/cpuset.mems", resources.cpuset_mems)
-        if resources.pids_limit is not None and os.path.exists(f"{directory}/pids.max"):
-            write(f"{directory}/pids.max", "max" if resources.pids_limit == -1 else str(resources.pids_limit))
+        found = self._offers("memory.swap.max")
+        if found is None:  # no cgroup is there to tell by
+            return "swapaccount=0" not in (files.read("/proc/cmdline") or "").split()
+        return found
 
     def read(self, container_id: str) -> Resources:
         self._require(container_id)
@@ -168,6 +145,7 @@ class V2Driver:
         rules: Iterable[DeviceRule],
         *,
         delegated: tuple[int, int] | None = None,
+        disks: Iterable[str] = (),
     ) -> CgroupPlan:
         resources = self._checked(resources)
         directory = into = f"{self._base}/{container_id}"
@@ -176,8 +154,12 @@ class V2Driver:
                 self.remove(container_id)
                 if not files.make_below(self._base, container_id):
                     raise HostError(f"the cgroup of the container {container_id[:12]} is made by somebody else, too")
-            self._distribute()
-            self._write_limits(directory, resources)
+            self._distribute(_rare(resources))
+            if resources != Resources():
+                from tiffin.cgroups.settings import Settings
+
+                for setting in Settings(2, self._finder(container_id)).collect(resources, disks=disks, new=True):
+                    files.write(setting.path, setting.value)
             if delegated:
                 # Not the cgroup with the limits: without the mount option nsdelegate its files are the container's too.
                 into = f"{directory}/{DELEGATED}"
@@ -196,10 +178,10 @@ class V2Driver:
             device_program=(directory, program) if program else None,
         )
 
-    def _distribute(self) -> None:
+    def _distribute(self, rare: tuple[str, ...] = ()) -> None:
         """Let the container have every controller that the host has enabled; its own cgroup keeps the parent there."""
         available = self._controllers(self._root)
-        wanted = [name for name in USED if name in available]
+        wanted = [name for name in (*USED, *rare) if name in available]
         directory = self._root
         self._enable(directory, wanted)
         for name in self._parent.split("/"):
@@ -302,6 +284,11 @@ class V2Driver:
         self, *, private: bool, read_only: bool = True, delegated: bool = False
     ) -> tuple[tuple[str, str, str, tuple[str, ...]], ...]:
         return v2_mounts(read_only=read_only and not delegated)
+
+
+def _rare(resources: Resources) -> tuple[str, ...]:
+    """Controllers that are enabled when somebody wants them: a running container can get them at any time."""
+    return tuple(name for name in ("hugetlb", "misc", "rdma") if getattr(resources, name))
 
 
 def _summed(text: str | None, key: str) -> int | None:

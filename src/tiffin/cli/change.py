@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from tiffin.cli.container_flags import CREATE_OPTIONS
 from tiffin.cli.lifecycle import CONTAINERS, SIGNAL_FIRST, TIMEOUT
-from tiffin.cli.options import Verb, absent
-from tiffin.cli.report import each_named
+from tiffin.cli.options import Option, Verb
+from tiffin.cli.policies import RESTART as RESTART_POLICY
+from tiffin.cli.report import each_named, for_each
+from tiffin.cli.resource_flags import LIMIT_NAMES, LIMITS, LIMITS_ABSENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tiffin.cli.context import Context
     from tiffin.cli.options import Parsed
+    from tiffin.model.resources import Resources
 
-_LIMITS = (
-    "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems", "memory", "memory-merge", "memory-reservation", "memory-swap",
-    "pids-limit",
-)  # fmt: skip
+_DRY_RUN = Option(name="dry-run", kind="bool", help="Only show what would be written where")
 
 
 def _pause(context: Context, parsed: Parsed) -> int:
@@ -52,13 +51,26 @@ def _update(context: Context, parsed: Parsed) -> int:
     from tiffin.cli.policies import restart_policy
     from tiffin.errors import UsageError
 
-    if not any(parsed.given(name) for name in (*_LIMITS, "restart")):
+    if not any(parsed.given(name) for name in (*LIMIT_NAMES, "restart")):
         raise UsageError("you must provide one or more flags when using this command", hint=parsed.verb.see_help)
     changes = resources(parsed)
     restart = restart_policy(parsed) if parsed.given("restart") else None
+    if parsed.flag("dry-run"):
+        if restart is not None:
+            raise UsageError("--dry-run shows what becomes of limits, and --restart is none", hint=parsed.verb.see_help)
+        return for_each(context, parsed.arguments, lambda reference: _planned(context, reference, changes))
     return each_named(
         context, parsed.arguments, lambda reference: context.engine.update(reference, changes, restart=restart)
     )
+
+
+def _planned(context: Context, reference: str, changes: Resources) -> str:
+    """A line for each write: file, what it says now, what it would say."""
+    lines = []
+    for write in context.engine.update_plan(reference, changes):
+        before = "(nothing)" if write.before is None else write.before.strip() or "(nothing)"
+        lines.append(f"{write.path}: {before} -> {write.value}")
+    return "\n".join(lines) or f"{reference} does not run: nothing is written, its next start has the new limits"
 
 
 PAUSE = Verb(
@@ -110,18 +122,14 @@ UPDATE = Verb(
     minimum=1,
     maximum=None,
     description=(
-        "A running container has the new limits at once. They are kept for every later start. --memory-merge is "
-        "refused while it runs."
+        "A running container has the new limits at once: all of them, or with an error none. They are kept for every "
+        "later start. --memory-merge is refused while it runs."
     ),
-    options=tuple(option for option in CREATE_OPTIONS if option.name in (*_LIMITS, "restart")),
-    absent={
-        **absent("Tiffin limits no block devices so far", "blkio-weight"),
-        **absent("use --cpus, which sets both period and quota", "cpu-period", "cpu-quota"),
-        **absent("Tiffin sets no real-time CPU budgets so far", "cpu-rt-period", "cpu-rt-runtime"),
-        **absent("Linux has dropped this limit; --memory counts kernel memory too", "kernel-memory"),
-    },
+    options=(*LIMITS, RESTART_POLICY, _DRY_RUN),
+    absent=LIMITS_ABSENT,
     examples=(
         ("tiffin update --cpus 1.5 -m 512m --memory-swap 1g web", "more, or less, while it runs"),
+        ("tiffin update --io-write-bps 5m --dry-run web", "says which files would get which limit, for which disks"),
         ("tiffin update --pids-limit -1 web", "as many processes as it likes"),
         ("tiffin update --restart unless-stopped web", "from its next end on"),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tiffin.cli.options import Option, absent
 from tiffin.cli.policies import HEALTH, RESTART
+from tiffin.cli.resource_flags import LIMITS, LIMITS_ABSENT
 
 DETACH_KEYS = Option(
     name="detach-keys", word="keys", help="Key sequence that detaches from the container", default="ctrl-p,ctrl-q"
@@ -28,10 +29,6 @@ CREATE_OPTIONS = (
     Option(name="cap-drop", kind="list", word="capability", help="Drop a Linux capability, or ALL"),
     Option(name="cgroupns", word="host|private|container:NAME|ns:PATH", help="Cgroup namespace", default="private"),
     Option(name="cidfile", word="file", help="Write the container's ID to a new file"),
-    Option(name="cpu-shares", short="c", kind="int", help="CPU weight against other containers (1024 is one share)"),
-    Option(name="cpus", word="number", help="How many CPUs' worth of time, such as 1.5"),
-    Option(name="cpuset-cpus", word="list", help="CPUs to run on, such as 0-3 or 0,1"),
-    Option(name="cpuset-mems", word="list", help="Memory nodes to use, such as 0-3 or 0,1"),
     Option(
         name="device",
         kind="list",
@@ -44,6 +41,7 @@ CREATE_OPTIONS = (
     Option(name="group-add", kind="list", word="group", help="Additional group, by name or number"),
     Option(name="gpus", kind="list", word="all|number|device=id", help="NVIDIA's GPUs, as its description has them"),
     *HEALTH,
+    *LIMITS,
     Option(name="hostname", short="h", word="name", help="Host name inside"),
     Option(name="init", kind="bool", help="Run an init inside that forwards signals and reaps processes"),
     Option(
@@ -64,20 +62,11 @@ CREATE_OPTIONS = (
         word="key=value",
         help="max-size=10m, max-file=3, tag=…, labels=…, env=…, mode=…, syslog-address=…, …",
     ),
-    Option(name="memory", short="m", word="bytes", help="Memory limit, such as 512m"),
-    Option(
-        name="memory-merge",
-        kind="bool",
-        help="Have the kernel merge its memory with equal memory of others: saves some, and is a risk, see SECURITY.md",
-    ),
-    Option(name="memory-reservation", word="bytes", help="Memory that is kept for it when the host runs short"),
-    Option(name="memory-swap", word="bytes", help="Limit of memory plus swap; -1 for unlimited swap"),
     Option(name="mount", kind="list", word="type=…,…", help="type=volume|bind|tmpfs|image,source=…,target=…"),
     Option(name="name", word="name", help="Name of the container"),
     Option(name="network", alias="net", kind="list", word="none|host|container:NAME|ns:PATH", help="Network"),
     Option(name="oom-score-adj", kind="int", help="Have the kernel spare it, or not: -1000 to 1000"),
     Option(name="pid", word="host|private|container:NAME|ns:PATH", help="PID namespace", default="private"),
-    Option(name="pids-limit", kind="int", help="How many processes and threads; -1 for unlimited"),
     Option(name="platform", word="os/arch", help="The platform that the image must have"),
     Option(name="pod", word="pod|new:name", help="Put it into a pod, or into a new one"),
     Option(name="privileged", kind="bool", help="All capabilities and devices, no confinement"),
@@ -143,13 +132,7 @@ ABSENT = {
         "Tiffin does not write /etc/hosts and /etc/resolv.conf from options so far; bind your own with -v",
         "add-host", "dns", "dns-option", "dns-opt", "dns-search",
     ),
-    **absent("Tiffin limits no block devices so far", "blkio-weight", "blkio-weight-device", "device-read-bps",
-             "device-read-iops", "device-write-bps", "device-write-iops"),
-    **absent("use --cpus, which sets both period and quota", "cpu-period", "cpu-quota"),
-    **absent("Tiffin sets no real-time CPU budgets so far", "cpu-rt-period", "cpu-rt-runtime"),
-    **absent("Tiffin leaves the kernel's own rules for memory shortage as they are", "memory-swappiness",
-             "oom-kill-disable"),
-    **absent("Linux has dropped this limit; --memory counts kernel memory too", "kernel-memory"),
+    **LIMITS_ABSENT,
     **absent("the parent of its containers' cgroups is one for the whole engine so far", "cgroup-parent"),
     **absent("a container's writable layer has no size of its own: Tiffin sets no project quotas", "storage-opt"),
     **absent("Tiffin has no API server so far", "use-api-socket"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from tiffin.cli import env_files, mount_options, policies
+from tiffin.cli.resource_flags import LIMIT_NAMES
 from tiffin.cli.units import parse_bytes
 from tiffin.errors import NotSupportedError, UsageError
 from tiffin.model.container import ContainerConfig, Device, LogConfig, Mount, Ulimit
@@ -71,7 +72,7 @@ def config_from(parsed: Parsed) -> ContainerConfig:
         annotations=tuple(dict(_each(parsed, "annotation", _annotation)).items()),
         platform=parsed.text("platform") or "",
         ulimits=_each(parsed, "ulimit", _ulimit),
-        shm_size_bytes=_bytes(parsed, "shm-size") or 64 << 20,
+        shm_size_bytes=_shm_size(parsed),
         init=parsed.flag("init"),
         labels=_labels(parsed),
         stop_signal=parsed.text("stop-signal"),
@@ -122,16 +123,12 @@ def _each(parsed: Parsed, name: str, convert: Callable[[str], T]) -> tuple[T, ..
     return tuple(values)
 
 
-def _bytes(parsed: Parsed, name: str, *, negative: bool = False) -> int | None:
-    text = parsed.text(name)
-    if text is None:
-        return None
-    if negative and text == "-1":
-        return -1
+def _shm_size(parsed: Parsed) -> int:
+    text = parsed.text("shm-size") or "0"
     try:
-        return parse_bytes(text) or None
+        return parse_bytes(text) or 64 << 20
     except ValueError as error:
-        raise parsed.malformed(name, text, str(error)) from None
+        raise parsed.malformed("shm-size", text, str(error)) from None
 
 
 def _entrypoint(parsed: Parsed) -> tuple[str, ...] | None:
@@ -325,32 +322,12 @@ def _stop_timeout(parsed: Parsed) -> int | None:
 
 
 def resources(parsed: Parsed) -> Resources:
-    """The limits that are given; None for the others, and for those that are 0."""
-    pids = parsed.number("pids-limit")
-    return Resources(
-        memory_bytes=_bytes(parsed, "memory"),
-        memory_swap_bytes=_bytes(parsed, "memory-swap", negative=True),
-        memory_reservation_bytes=_bytes(parsed, "memory-reservation"),
-        cpus=_cpus(parsed),
-        cpu_shares=parsed.number("cpu-shares") or None,
-        cpuset_cpus=parsed.text("cpuset-cpus") or None,
-        cpuset_mems=parsed.text("cpuset-mems") or None,
-        pids_limit=-1 if pids == 0 else pids,
-        memory_merge=parsed.flag("memory-merge") if parsed.given("memory-merge") else None,
-    )
+    """The limits that are given."""
+    if LIMIT_NAMES.isdisjoint(parsed.values):
+        return Resources()
+    from tiffin.cli import resource_options
 
-
-def _cpus(parsed: Parsed) -> float | None:
-    text = parsed.text("cpus")
-    if text is None:
-        return None
-    try:
-        cpus = float(text)
-        if not 0 <= cpus < 1e6:
-            raise ValueError
-    except ValueError:
-        raise parsed.malformed("cpus", text, "not a number of CPUs such as 1.5") from None
-    return cpus or None
+    return resource_options.resources(parsed)
 
 
 def _log(parsed: Parsed) -> LogConfig:

@@ -9,10 +9,22 @@ from tiffin.containers import events, names
 from tiffin.errors import ConflictError, HostError, NotFoundError, UsageError
 from tiffin.failpoints import failpoint
 from tiffin.model.container import Container, RestartPolicy
-from tiffin.model.resources import Resources
+from tiffin.model.resources import LimitWrite, Resources
 from tiffin.state import containers as records
 from tiffin.state import status
 from tiffin.state.locks import ContainerLock
+
+# What a change takes the place of, where both cannot be.
+_EXCLUDED = {
+    "cpus": ("cpu_quota_us", "cpu_period_us"),
+    "cpu_quota_us": ("cpus",),
+    "cpu_idle": ("cpu_shares",),
+    "cpu_shares": ("cpu_idle",),
+}
+_BY_NAME = frozenset(
+    ("device_weights", "device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops", "hugetlb",
+     "rdma", "misc")
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,16 +71,16 @@ def _update_limits(parts: Parts, container: Container, changes: Resources) -> No
         before = records.current(parts.database, container.id)
         if before is None:
             raise NotFoundError(f"no such container: {container.name}")
-        changes = limits.normalized(changes)
-        if changes.memory_merge is not None:
-            _check_merge(parts, before, changes)
-        resources = merged(before.config.resources, changes, counts_swap=parts.cgroups.counts_swap())
-        parts.cgroups.validate(resources)
+        changes, resources = _decided(parts, before, changes)
         # The record first: a failure of the kernel can be taken back there, a full disk could not be here.
         _record(parts, container, resources)
         try:
             if status.read_state(parts.paths, container.id).status == "running":
-                parts.cgroups.update(container.id, changes)
+                from tiffin.containers import carriers
+
+                disks = carriers.disks(parts, before, resources)
+                parts.cgroups.update(container.id, changes, whole=resources, disks=disks)
+                carriers.warn(parts, before, _warned_of(changes, resources), disks)
                 failpoint("change.applied")
         except BaseException as error:
             if not isinstance(error, HostError):
@@ -80,6 +92,32 @@ def _update_limits(parts: Parts, container: Container, changes: Resources) -> No
             hint = error.hint or _in_use(parts, container, changes)
             raise HostError(f"cannot update container {container.name}: {error.message}", hint=hint) from error
     events.tell(parts, container, "update")
+
+
+def planned(parts: Parts, container: Container, changes: Resources) -> tuple[LimitWrite, ...]:
+    """What `update` would write where, in its order; nothing for a container that does not run. Errors as there."""
+    changes, resources = _decided(parts, container, changes)
+    if status.read_state(parts.paths, container.id).status != "running":
+        return ()
+    from tiffin.containers import carriers
+
+    disks = carriers.disks(parts, container, resources)
+    return parts.cgroups.planned(container.id, changes, whole=resources, disks=disks)
+
+
+def _decided(parts: Parts, container: Container, changes: Resources) -> tuple[Resources, Resources]:
+    """The changes as they are meant, and all limits of the container after them."""
+    changes = limits.normalized(changes)
+    if changes.memory_merge is not None:
+        _check_merge(parts, container, changes)
+    resources = merged(container.config.resources, changes, counts_swap=parts.cgroups.counts_swap())
+    parts.cgroups.validate(resources)
+    return changes, resources
+
+
+def _warned_of(changes: Resources, after: Resources) -> Resources:
+    """What a change can be warned of: a switch is, with the limit that it goes with."""
+    return changes.replace(memory_bytes=after.memory_bytes) if changes.oom_kill_disable else changes
 
 
 def _check_merge(parts: Parts, container: Container, changes: Resources) -> None:
@@ -103,13 +141,25 @@ def _check_merge(parts: Parts, container: Container, changes: Resources) -> None
 def merged(now: Resources, changes: Resources, *, counts_swap: bool) -> Resources:
     """The limits after the change. UsageError when memory would exceed memory plus swap.
 
-    A limit of memory alone came with as much swap at the start, and a change of memory does not change the sum: it is
-    written down, so that a restart does not either.
+    A change takes the place of what it excludes (a number of processors and a quota), and one of a device is of that
+    device alone. A limit of memory alone came with as much swap at the start, and a change of memory does not change
+    the sum: it is written down, so that a restart does not either.
     """
     asked = {name: value for name in Resources._fields if (value := getattr(changes, name)) is not None}
     now = limits.normalized(now)
     if counts_swap and now.memory_bytes is not None and now.memory_swap_bytes is None and "memory_bytes" in asked:
         now = now.replace(memory_swap_bytes=2 * now.memory_bytes)
+    for name in _EXCLUDED.keys() & asked.keys():
+        if asked[name] is not False:
+            now = now.replace(**{other: None for other in _EXCLUDED[name] if other not in asked})
+    if "cpu_period_us" in asked and now.cpus is not None and "cpu_quota_us" not in asked:
+        raise UsageError(
+            "Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set",
+            hint="give --cpu-quota as well, which replaces --cpus",
+        )
+    for name in _BY_NAME & asked.keys():
+        both = {**dict(getattr(now, name) or ()), **dict(asked[name])}
+        asked[name] = tuple((key, value) for key, value in both.items() if value != -1) or None
     after = now.replace(**asked)
     if "memory_bytes" in asked or "memory_swap_bytes" in asked:
         limits.check_update(after.memory_bytes, after.memory_swap_bytes)

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from tiffin.model.resources import Resources
     from tiffin.parts import Parts
 
 NEVER = "0001-01-01T00:00:00Z"
@@ -212,6 +213,9 @@ def _host_config(container: Container) -> dict[str, Any]:
         "MemorySwap": resources.memory_swap_bytes or 2 * (resources.memory_bytes or 0),
         "MemoryReservation": resources.memory_reservation_bytes or 0,
         "MemoryMerge": bool(resources.memory_merge),
+        "MemorySwappiness": resources.memory_swappiness,
+        "OomKillDisable": bool(resources.oom_kill_disable),
+        **_more_limits(resources),
         "NanoCpus": round((resources.cpus or 0) * 1e9),
         "CpuShares": resources.cpu_shares or 0,
         "CpusetCpus": resources.cpuset_cpus or "",
@@ -225,6 +229,38 @@ def _host_config(container: Container) -> dict[str, Any]:
         "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in config.ulimits] or None,
         "MaskedPaths": list(masks.masked_paths(security, config.privileged)),
         "ReadonlyPaths": list(masks.readonly_paths(security, config.privileged)),
+    }
+
+
+def _more_limits(limits: Resources) -> dict[str, Any]:
+    """Docker's names where it has any; its zero for what is not limited."""
+    rates = {
+        f"BlkioDevice{direction}{unit}": [
+            {"Path": path, "Rate": rate} for path, rate in getattr(limits, f"device_{direction}_{unit}".lower()) or ()
+        ]
+        for direction in ("Read", "Write")
+        for unit in ("Bps", "IOps")
+    }
+    return {
+        "BlkioWeight": limits.io_weight or 0,
+        "BlkioWeightDevice": [{"Path": path, "Weight": weight} for path, weight in limits.device_weights or ()],
+        **rates,
+        "CpuPeriod": limits.cpu_period_us or 0,
+        "CpuQuota": limits.cpu_quota_us or 0,
+        "CpuRealtimePeriod": limits.cpu_rt_period_us or 0,
+        "CpuRealtimeRuntime": limits.cpu_rt_runtime_us or 0,
+        "CpuBurst": limits.cpu_burst_us or 0,
+        "CpuIdle": bool(limits.cpu_idle),
+        "MemoryMin": limits.memory_min_bytes or 0,
+        "MemoryHigh": limits.memory_high_bytes or 0,
+        "OomGroup": bool(limits.oom_group),
+        "IoReadBps": limits.io_read_bps or 0,
+        "IoWriteBps": limits.io_write_bps or 0,
+        "IoReadIOps": limits.io_read_iops or 0,
+        "IoWriteIOps": limits.io_write_iops or 0,
+        "Hugetlb": [{"PageSize": size, "Limit": limit} for size, limit in limits.hugetlb or ()],
+        "Rdma": dict(limits.rdma or ()),
+        "Misc": dict(limits.misc or ()),
     }
 
 

@@ -12,6 +12,7 @@ from tiffin.errors import ConflictError, HostError, NotFoundError, NotSupportedE
 from tiffin.failpoints import failpoint
 from tiffin.model import idmap
 from tiffin.model.container import Container, Device
+from tiffin.model.resources import Resources
 from tiffin.runtime import native, spec, systemd, users
 from tiffin.runtime.compile import DEFAULT_DEVICES, Monitor, compile_launch
 from tiffin.runtime.security import capabilities, lsm, options
@@ -252,7 +253,14 @@ def prepare(
         ksm.switch_on(parts.warn)
     rules = devices.device_rules(nodes, config.privileged, config.device_cgroup_rules)
     with parts.timed("cgroup"):
-        cgroup = parts.cgroups.create(container.id, config.resources, rules, delegated=systemd.owner(container))
+        disks: tuple[str, ...] = ()
+        if config.resources != Resources():
+            from tiffin.containers import carriers
+
+            disks = carriers.disks(parts, container, config.resources)
+            carriers.warn(parts, container, config.resources, disks)
+        owner = systemd.owner(container)
+        cgroup = parts.cgroups.create(container.id, config.resources, rules, delegated=owner, disks=disks)
     failpoint("start.cgroup")
     confined = confinement(parts, container, security, labels, built["process"], init=config.init)
     health = None

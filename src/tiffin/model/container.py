@@ -225,7 +225,7 @@ def container_from_dict(values: dict[str, Any]) -> Container:
     config = dict(fields["config"])
     for name, kind in (("mounts", Mount), ("devices", Device), ("ulimits", Ulimit)):
         config[name] = tuple(kind(**_frozen(item)) for item in config.get(name, ()))
-    config["resources"] = Resources(**config.get("resources", {}))
+    config["resources"] = Resources(**_frozen(config.get("resources", {})))
     config["log"] = LogConfig(**_frozen(config.get("log", {})))
     config["restart"] = RestartPolicy(**config.get("restart", {}))
     if config.get("health"):

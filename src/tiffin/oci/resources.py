@@ -234,8 +234,8 @@ def _v2_block(block: dict[str, Any], exists: Exists) -> list[Setting]:
 
 
 def _io_weight(weight: int, bfq: bool) -> int:
-    """v1's 10 to 1000 on io.weight's scale of 1 to 10000; BFQ kept the old one."""
-    return weight if bfq else 1 + (max(weight, 10) - 10) * 9999 // 990
+    """BFQ kept v1's scale."""
+    return weight if bfq else limits.io_weight(weight)
 
 
 def _rdma(resources: dict[str, Any]) -> list[Setting]:

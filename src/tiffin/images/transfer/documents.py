@@ -83,9 +83,6 @@ class ImageManifest(Record):
     artifact_type: str = ""
     subject: str = ""
 
-    def annotation(self, name: str) -> str:
-        return dict(self.annotations).get(name, "")
-
 
 class ImageIndex(Record):
     """An index, checked; `manifests` is all that it lists, `images` what of that can lead to a container image."""

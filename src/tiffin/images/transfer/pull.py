@@ -6,12 +6,11 @@ from tiffin.errors import InvalidImageError, NotFoundError, UsageError
 from tiffin.images.archive import known_layer
 from tiffin.images.candidate import check_layer_count
 from tiffin.images.config import DOCUMENT_LIMIT, parse_config
+from tiffin.images.lineage.bases import base_of_annotations
 from tiffin.images.platform import parse_platform, rank
 from tiffin.images.reference import DEFAULT_TAG, check_not_reserved, parse_reference
 from tiffin.images.transfer import steps
 from tiffin.images.transfer.documents import (
-    BASE_DIGEST,
-    BASE_NAME,
     INDEXES,
     MAX_DEPTH,
     Descriptor,
@@ -27,7 +26,7 @@ from tiffin.images.trust.sources import accept_pulled
 from tiffin.model.record import Record
 from tiffin.state import blobs
 from tiffin.state import images as records
-from tiffin.state.blobs import Base, Blob, Manifest
+from tiffin.state.blobs import Blob, Manifest
 from tiffin.storage import kept
 
 TYPE_CHECKING = False
@@ -217,7 +216,7 @@ class _Puller:
             names,
             manifests=found.documents,
             packed=packed,
-            base=self._base(manifest),
+            base=base_of_annotations(dict(manifest.annotations), config.diff_ids, database),
         )
 
     def _config(self, found: Found) -> ParsedConfig:
@@ -273,11 +272,6 @@ class _Puller:
             waiting.keep()
             raise
         return sizes, verified
-
-    @staticmethod
-    def _base(manifest: ImageManifest) -> Base | None:
-        name, digest = manifest.annotation(BASE_NAME), manifest.annotation(BASE_DIGEST)
-        return Base(name=name, digest=digest) if name or digest else None
 
 
 class _Waiting:

@@ -10,11 +10,10 @@ from contextlib import nullcontext
 from tiffin.errors import InvalidImageError, NotFoundError, NotSupportedError, RegistryError, UsageError
 from tiffin.images.codecs import packer
 from tiffin.images.host import is_host_id
+from tiffin.images.lineage.bases import annotations_of_base
 from tiffin.images.reference import DEFAULT_TAG, parse_reference
 from tiffin.images.transfer import steps
 from tiffin.images.transfer.documents import (
-    BASE_DIGEST,
-    BASE_NAME,
     DOCKER_CONFIG,
     DOCKER_LAYER,
     DOCKER_MANIFEST,
@@ -238,14 +237,9 @@ class _Pusher:
                 for layer in ordered
             ],
         }
-        base = blobs.base_of(self._store.database, image.id)
-        if base is not None and not docker:
-            annotations = {
-                **({BASE_DIGEST: base.digest} if base.digest else {}),
-                **({BASE_NAME: base.name} if base.name else {}),
-            }
-            if annotations:
-                document["annotations"] = annotations
+        annotations = annotations_of_base(blobs.base_of(self._store.database, image.id))
+        if annotations and not docker:
+            document["annotations"] = annotations
         body = json.dumps(document, separators=(",", ":")).encode()
         return Manifest(digest=digest_of(body), media_type=document["mediaType"], body=body), ordered
 
