@@ -175,6 +175,12 @@ DIFFERENCES: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
     ("image-as-given", "out"): {
         "watching: filters of ps": ("E rmi other:1 > /dev/null; E ps -a --filter name=made --format '{{.Image}}'",),
     },
+    ("stats-more", "out"): {
+        "watching: figures": (
+            "E stats --no-stream --format '{{json .}}' box"
+            " | python3 -c 'import json,sys; print(sorted(json.load(sys.stdin)))'",
+        ),
+    },
     ("inspect-more", "out"): {
         "listing: inspect": (
             "E inspect box | python3 -c 'import json,sys; print(sorted(json.load(sys.stdin)[0]))'",

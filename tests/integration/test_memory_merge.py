@@ -128,7 +128,7 @@ def test_every_process_is_marked(tiffin: Runner, busybox: str) -> None:
         words = ("run", "--rm", "--memory-merge", *options, busybox)
         assert marks(tiffin.ok(*words, "cat", "/proc/self/ksm_stat")) == expected
         assert marks(tiffin.ok(*words, "sh", "-c", f"(sh -c '{look}'); true")) == expected
-    check = f"{look} > /seen"
+    check = f"{look} > /new; mv /new /seen"  # whole whenever it is looked at
     tiffin.ok(
         "run", "-d", "--name", "cc", "--memory-merge", "--health-cmd", check, "--health-interval", "100ms",
         busybox, "sleep", "1000",
